@@ -1,0 +1,1 @@
+"""Compile networks and run them; one folder each."""

@@ -1,0 +1,188 @@
+"""The three words every backend speaks: `Backend` compiles, `Engine` ships, `Session` runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from roadworthy.core.errors import InputError, UsageError
+from roadworthy.core.signature import Answers, Array, Feed, Signature
+from roadworthy.core.target import Target
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """Yes, or no with the reason and the remedy."""
+
+    ok: bool
+    reason: str = ""
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """What every backend understands. Validated once; part of cache keys.
+
+    Attributes:
+        precision: "fp32" for now.
+        threads: threads of one inference; None lets the backend take what this process may use.
+        optimise: False switches the runtime's own graph optimisation off (for oracles).
+        spinning: let idle threads spin for work: lower latency, a busy core between runs.
+    """
+
+    precision: str = "fp32"
+    threads: int | None = None
+    optimise: bool = True
+    spinning: bool = True
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"threads must be at least 1, not {self.threads}")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Compiled bytes and what they are tied to.
+
+    Attributes:
+        target: where it runs.
+        signature: its inputs and outputs.
+        files: the compiled artefact, file name to content; the first is the one to open.
+        options: what it was compiled with.
+        fingerprint: what it is tied to (runtime, version, device, …), plain JSON values.
+        log: the build's useful lines.
+    """
+
+    target: Target
+    signature: Signature
+    files: Mapping[str, bytes]
+    options: CompileOptions
+    fingerprint: Mapping[str, str]
+    log: tuple[str, ...] = ()
+
+    def open(self) -> Session:
+        """Open it here. Use the session in a `with` block, from one thread at a time.
+
+        Raises:
+            UnavailableError: its runtime or device isn't here.
+        """
+        from roadworthy.backends.registry import find  # the registry imports this module
+
+        return find(self.target.backend).open(self)
+
+
+class Runner(Protocol):
+    """What a backend's `runtime.py` provides: the raw call, nothing checked."""
+
+    def run(self, feed: dict[str, Array]) -> Answers:
+        """Run once. Arrays are C-contiguous and of the right dtype; results are the caller's."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One way to compile and run networks."""
+
+    name: str
+
+    def supports(self, target: Target) -> Support:
+        """Tell whether this target is to be had here, without compiling anything."""
+        ...
+
+    def compile(
+        self, model: ir.Model, signature: Signature, target: Target, options: CompileOptions
+    ) -> Engine:
+        """Compile. Raises `UnavailableError` or `CompileError`, never returns something else."""
+        ...
+
+    def open(self, engine: Engine) -> Session:
+        """Open an engine here."""
+        ...
+
+
+@dataclass
+class Session:
+    """Runs one engine: `run({name: array}) -> {name: array}`.
+
+    Checks names, dtypes and shapes; makes arrays contiguous; results are the caller's to keep.
+    One thread at a time: a second one that enters is an error, not a corrupted answer.
+    """
+
+    signature: Signature
+    runner: Runner
+    _seen: set[tuple[Any, ...]] = field(default_factory=set, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _closed: bool = False
+
+    def run(self, feed: Feed) -> Answers:
+        """Run once.
+
+        Args:
+            feed: every input by name, with its signature's dtype and shape, any strides.
+
+        Returns:
+            Every output by name, in the signature's order; C-contiguous, never reused.
+
+        Raises:
+            InputError: names, dtypes or shapes that the signature doesn't allow.
+            RunError: the runtime failed.
+            UsageError: the session is closed, or in use by another thread.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise UsageError(
+                "this session is running in another thread",
+                remedy="open one session per thread",
+            )
+        try:
+            if self._closed:
+                raise UsageError("this session is closed", remedy="run inside the `with` block")
+            return self.runner.run(self._checked(feed))
+        finally:
+            self._lock.release()
+
+    def _checked(self, feed: Feed) -> dict[str, Array]:
+        """Check against the signature; shapes seen before take a short path."""
+        ready: dict[str, Array] = {}
+        key: list[Any] = []
+        for name, array in feed.items():
+            if not isinstance(array, np.ndarray):
+                raise InputError(
+                    f"input {name!r} is a {type(array).__name__}, not a NumPy array",
+                    remedy="convert it with numpy.asarray",
+                )
+            key += (name, array.dtype, array.shape)
+            ready[name] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        seen = tuple(key)
+        if seen not in self._seen:
+            self.signature.bind(feed)
+            self._seen.add(seen)
+        return ready
+
+    def close(self) -> None:
+        """Give the runtime's resources back. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self.runner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""What ships: one folder or zip file with digests of everything in it."""

@@ -1,0 +1,1 @@
+"""The shared words. Imports NumPy and the standard library, nothing else."""

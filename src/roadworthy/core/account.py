@@ -1,0 +1,119 @@
+"""What was seen of the samples: digest, ranges, and the ones that look wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from roadworthy.core.signature import Array, Feed, dtype_name
+
+# A sample whose largest magnitude is this many times the median sample's is named as an outlier.
+OUTLIER_FACTOR = 8.0
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """What was seen of one input over all samples."""
+
+    name: str
+    dtype: str
+    shapes: tuple[tuple[int, ...], ...]
+    low: float
+    high: float
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class SamplesAccount:
+    """Everything a certificate says about the samples; `findings` name suspicious ones."""
+
+    source: str
+    kind: str
+    count: int
+    digest: str
+    inputs: tuple[InputRange, ...]
+    findings: tuple[str, ...]
+
+
+class _Running:
+    """Range and moments of one input, over samples; finite values only."""
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+        self.shapes: dict[tuple[int, ...], None] = {}
+        self.low, self.high = np.inf, -np.inf
+        self.count, self.total, self.squares = 0, 0.0, 0.0
+        self.magnitudes: list[float] = []
+
+    def add(self, array: Array) -> None:
+        self.shapes.setdefault(array.shape)
+        values = array.astype(np.float64, copy=False).ravel()
+        finite = values[np.isfinite(values)]
+        self.magnitudes.append(float(np.abs(finite).max()) if finite.size else 0.0)
+        if finite.size:
+            self.low = min(self.low, float(finite.min()))
+            self.high = max(self.high, float(finite.max()))
+            self.count += finite.size
+            self.total += float(finite.sum())
+            self.squares += float(finite @ finite)
+
+    def range_of(self, name: str) -> InputRange:
+        mean = self.total / self.count if self.count else 0.0
+        variance = self.squares / self.count - mean * mean if self.count else 0.0
+        low, high = (self.low, self.high) if self.count else (0.0, 0.0)
+        return InputRange(
+            name, self.dtype, tuple(self.shapes), low, high, mean, max(variance, 0.0) ** 0.5
+        )
+
+
+def take_account(source: str, kind: str, feeds: Iterable[tuple[str, Feed]]) -> SamplesAccount:
+    """Read named feeds once, holding one at a time, and tell what they are."""
+    digest = hashlib.sha256()
+    running: dict[str, _Running] = {}
+    findings: list[str] = []
+    samples: list[str] = []
+    for sample, feed in feeds:
+        samples.append(sample)
+        for name in sorted(feed):
+            array = np.ascontiguousarray(feed[name])
+            digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+            digest.update(array.tobytes() if array.dtype.kind != "O" else repr(array).encode())
+            if array.dtype.kind in "biuf":
+                running.setdefault(name, _Running(dtype_name(array.dtype))).add(array)
+                findings += _suspicions(sample, name, array)
+    for name, seen in running.items():
+        findings += _outliers(samples, name, seen.magnitudes)
+    return SamplesAccount(
+        source=source,
+        kind=kind,
+        count=len(samples),
+        digest=f"sha256:{digest.hexdigest()}",
+        inputs=tuple(seen.range_of(name) for name, seen in running.items()),
+        findings=tuple(findings),
+    )
+
+
+def _suspicions(sample: str, name: str, array: Array) -> list[str]:
+    found = []
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).sum())
+        found.append(f"sample {sample}: input {name!r} has {bad} NaN or infinite values")
+    if array.size > 1 and (array == array.flat[0]).all():
+        found.append(f"sample {sample}: input {name!r} is all {array.flat[0]}")
+    return found
+
+
+def _outliers(samples: list[str], name: str, magnitudes: list[float]) -> list[str]:
+    median = float(np.median(magnitudes)) if magnitudes else 0.0
+    if len(magnitudes) < 3 or median == 0.0:
+        return []
+    return [
+        f"sample {sample}: input {name!r} reaches {magnitude:.4g}, "
+        f"{magnitude / median:.3g} times the median sample"
+        for sample, magnitude in zip(samples, magnitudes, strict=False)
+        if magnitude > OUTLIER_FACTOR * median
+    ]

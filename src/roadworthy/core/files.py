@@ -1,0 +1,157 @@
+"""Write files and folders so that nothing is lost: beside first, then exchanged in one step.
+
+Whatever moment a process dies, the old file or folder is whole, or the new one is. Leftovers of
+dead processes are recognised by their name and removed by the next writer of the same target.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from roadworthy.core.errors import UsageError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2  # linux/fs.h
+_PARTIAL = re.compile(r"^\.(?P<name>.+)\.(?P<pid>\d+)\.partial$")
+
+
+@contextlib.contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; on success it takes the place of `path` in one step.
+
+    Raises:
+        UsageError: the folder doesn't exist, or `path` is a folder.
+    """
+    _check_parent(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, a file was to be written", where=str(path))
+    partial = _partial(path)
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; on success it takes the place of `path` in one step.
+
+    An existing `path` must be a folder. It is exchanged atomically where the system can (Linux).
+    """
+    _check_parent(path)
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file, a folder was to be written", where=str(path))
+    partial = _partial(path)
+    partial.mkdir()
+    try:
+        yield partial
+        for item in sorted(partial.rglob("*")):
+            _sync(item)
+        _exchange(partial, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file in one step."""
+    with replacing_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _check_parent(path: Path) -> None:
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise UsageError(
+            f"the folder {parent} doesn't exist",
+            where=str(path),
+            remedy=f"mkdir -p {parent}",
+        )
+    if not os.access(parent, os.W_OK):
+        raise UsageError(f"the folder {parent} can't be written to", where=str(path))
+    remove_leftovers(path)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what dead processes left beside `path` while they were writing it."""
+    for item in path.absolute().parent.glob(f".{_escape(path.name)}.*.partial"):
+        match = _PARTIAL.match(item.name)
+        if match is None or match["name"] != path.name or _is_alive(int(match["pid"])):
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item, ignore_errors=True)
+        else:
+            item.unlink(missing_ok=True)
+
+
+def _escape(name: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def _is_alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _partial(path: Path) -> Path:
+    return path.absolute().parent / f".{path.name}.{os.getpid()}.partial"
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Put the folder `new` at `path`; what stood there ends up at `new`."""
+    if not path.exists():
+        new.rename(path)
+        return
+    if _renameat2(new, path):
+        return
+    # No atomic exchange here: between these two steps `path` is missing, but its content is
+    # whole under the `.old` name, which tells a person what it is.
+    old = path.with_name(f".{path.name}.old")
+    path.rename(old)
+    new.rename(path)
+    old.rename(new)
+
+
+def _renameat2(one: Path, two: Path) -> bool:
+    """Exchange two paths atomically (Linux renameat2); False where that isn't supported."""
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    result = libc.renameat2(
+        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(two), _RENAME_EXCHANGE
+    )
+    if result == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(two))
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or a folder's entries to the disk, so that a rename never precedes data."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Questions to a graph; nothing here changes one."""

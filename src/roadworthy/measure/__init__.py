@@ -1,0 +1,1 @@
+"""Fair timing on noisy machines."""

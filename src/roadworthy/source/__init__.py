@@ -1,0 +1,1 @@
+"""A model and its Reference come in."""

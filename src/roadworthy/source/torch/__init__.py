@@ -1,0 +1,1 @@
+"""PyTorch sources. The only folder here that imports torch."""

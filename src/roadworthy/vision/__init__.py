@@ -1,0 +1,1 @@
+"""Preprocessing, tasks and drawing for images."""
