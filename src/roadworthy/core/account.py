@@ -59,7 +59,7 @@ class _Running:
             self.high = max(self.high, float(finite.max()))
             self.count += finite.size
             self.total += float(finite.sum())
-            self.squares += float(finite @ finite)
+            self.squares += float(np.einsum("i,i->", finite, finite))
 
     def range_of(self, name: str) -> InputRange:
         mean = self.total / self.count if self.count else 0.0

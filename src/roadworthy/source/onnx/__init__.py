@@ -1,0 +1,1 @@
+"""ONNX files from anywhere are a first-class source: checked, then judged by two oracles."""

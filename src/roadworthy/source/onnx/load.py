@@ -1,0 +1,170 @@
+"""Read an ONNX file: whole, valid, with its external data, in words a person understands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from roadworthy.core.errors import InputError, UsageError
+from roadworthy.core.inputspec import InputSpec
+from roadworthy.core.signature import Axis, Dim, Signature, TensorSpec
+
+# The highest that the pinned ONNX Runtime reads; onnx 1.22 writes 14 by default.
+HIGHEST_IR_VERSION = 13
+
+
+def load_onnx(path: Path) -> ir.Model:
+    """Read, check and return a model, with its weights in memory.
+
+    Raises:
+        InputError: not there, not ONNX, truncated, invalid, or its external data is missing.
+    """
+    if not path.is_file():
+        raise InputError("the model file doesn't exist", where=str(path))
+    try:
+        proto = onnx.load_model_from_string(path.read_bytes())
+    except (DecodeError, ValueError) as error:
+        raise InputError(
+            "the file is not an ONNX model, or it is truncated",
+            where=str(path),
+            remedy="check that it was copied whole, in binary mode",
+        ) from error
+    _check_is_model(proto, path)
+    _load_external(proto, path)
+    try:
+        onnx.checker.check_model(proto, full_check=False)
+    except onnx.checker.ValidationError as error:
+        raise InputError(
+            f"the model is not valid ONNX: {_first_line(error)}",
+            where=str(path),
+            remedy="export it again; `python -m onnx.checker` shows the whole complaint",
+        ) from error
+    except ValueError as error:
+        # The checker serialises the model, which protobuf refuses above 2 GB; runtimes check again.
+        if "exceeds maximum" not in str(error) and "too large" not in str(error).lower():
+            raise
+    return ir.from_proto(proto)
+
+
+def _check_is_model(proto: onnx.ModelProto, path: Path) -> None:
+    """Protobuf reads nearly anything; a model has an IR version, opsets and a graph."""
+    if not proto.ir_version or not proto.opset_import or not proto.HasField("graph"):
+        raise InputError("the file is not an ONNX model", where=str(path))
+    if not proto.graph.output:
+        raise InputError("the model has no outputs", where=str(path))
+    if proto.ir_version > HIGHEST_IR_VERSION:
+        raise InputError(
+            f"the model has IR version {proto.ir_version}, "
+            f"the newest that can be read here is {HIGHEST_IR_VERSION}",
+            where=str(path),
+            remedy="save it with an older onnx, or lower its ir_version if it uses nothing new",
+        )
+
+
+def _load_external(proto: onnx.ModelProto, path: Path) -> None:
+    """Bring external weights into memory; the files must lie in or below the model's folder."""
+    base = path.absolute().parent
+    for tensor in _external_tensors(proto):
+        location = {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
+        file = (base / location).resolve()
+        if not location or Path(location).is_absolute() or base.resolve() not in file.parents:
+            raise InputError(
+                f"the weights {tensor.name!r} point outside the model's folder: {location!r}",
+                where=str(path),
+                remedy="save the model with its data file beside it",
+            )
+        if not file.is_file():
+            raise InputError(
+                f"the weights {tensor.name!r} are in {location!r}, which is missing",
+                where=str(path),
+                remedy=f"copy {location} beside the model: both belong together",
+            )
+        _check_extent(tensor, file, path)
+    try:
+        onnx.load_external_data_for_model(proto, str(base))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise InputError(
+            f"the external weights can't be read: {_first_line(error)}", where=str(path)
+        ) from error
+
+
+def _check_extent(tensor: onnx.TensorProto, file: Path, path: Path) -> None:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+    if end > file.stat().st_size:
+        raise InputError(
+            f"{file.name} is truncated: the weights {tensor.name!r} end at byte {end}, "
+            f"the file has {file.stat().st_size}",
+            where=str(path),
+            remedy="copy the data file again",
+        )
+
+
+def _external_tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
+    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+
+    return [tensor for tensor in _get_all_tensors(proto) if uses_external_data(tensor)]
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def apply_input_specs(signature: Signature, specs: Sequence[InputSpec]) -> Signature:
+    """Give the model's symbolic axes the ranges, and names, that the user states.
+
+    Raises:
+        InputError: no such input.
+        UsageError: another rank or dtype, or an axis that the model has fixed.
+    """
+    renamed: dict[str, Dim] = {}
+    fixed: dict[str, int] = {}
+    for spec in specs:
+        known = signature.input(spec.name)
+        if spec.dtype is not None and spec.dtype != known.dtype:
+            raise UsageError(
+                f"--inputs says {spec.dtype}, the model takes {known.dtype}", where=str(known)
+            )
+        if spec.shape is None:
+            continue
+        if known.shape is None or len(known.shape) != len(spec.shape):
+            raise UsageError(f"--inputs gives {len(spec.shape)} axes", where=str(known))
+        for said, has in zip(spec.shape, known.shape, strict=True):
+            _match_axis(said, has, known, renamed, fixed)
+    return Signature(
+        tuple(_rename(spec, renamed, fixed) for spec in signature.inputs),
+        tuple(_rename(spec, renamed, fixed) for spec in signature.outputs),
+    )
+
+
+def _match_axis(
+    said: Axis, has: Axis, known: TensorSpec, renamed: dict[str, Dim], fixed: dict[str, int]
+) -> None:
+    if isinstance(has, Dim):
+        if isinstance(said, Dim):
+            renamed[has.name] = said
+        else:
+            fixed[has.name] = said
+    elif isinstance(said, Dim):
+        raise UsageError(
+            f"--inputs lets axis {said.name!r} vary, but the model has it fixed at {has}",
+            where=str(known),
+            remedy="export the model again with that axis dynamic",
+        )
+    elif said != has:
+        raise UsageError(f"--inputs says {said} where the model has {has}", where=str(known))
+
+
+def _rename(spec: TensorSpec, renamed: dict[str, Dim], fixed: dict[str, int]) -> TensorSpec:
+    if spec.shape is None:
+        return spec
+    shape = tuple(
+        fixed.get(axis.name, renamed.get(axis.name, axis)) if isinstance(axis, Dim) else axis
+        for axis in spec.shape
+    )
+    return TensorSpec(spec.name, spec.dtype, shape)

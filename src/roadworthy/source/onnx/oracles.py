@@ -1,0 +1,220 @@
+"""Who is trusted with a bare ONNX file: two independent implementations, or we say "single oracle".
+
+The judge is ONNX Runtime with its optimisations off. It is checked against ONNX's own reference
+evaluator in FP64 (which also gives the noise floor; ONNX Runtime has no double Conv), in a child
+process within a time budget because it can be 70 times slower, and against OpenVINO in FP32 where
+that backend is installed. Oracles that disagree: neither can judge, exit 3, both shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from roadworthy.backends import registry
+from roadworthy.backends.base import CompileOptions, Session
+from roadworthy.core.certificate import SINGLE_ORACLE
+from roadworthy.core.errors import OraclesDisagreeError, RoadworthyError, RunError
+from roadworthy.core.reference import Oracle, Reference
+from roadworthy.core.signature import Answers, Array, Feed, Signature, dtype_name
+from roadworthy.core.target import Target
+from roadworthy.graph.serial import to_files
+from roadworthy.source.onnx.double import to_double
+from roadworthy.verify.metrics import compare_pair
+from roadworthy.verify.tolerance import MISMATCH_FLOOR, ORACLES_AGREE, is_floating
+
+EVALUATOR_SECONDS = 60.0
+# Feeds on which the oracles are compared, at most.
+_COMPARED = 2
+_INDEPENDENT_BACKENDS = ("openvino",)
+
+Progress = Callable[[str, float], None]
+
+
+class BackendOracle:
+    """A backend used as an oracle: its own optimisations off, FP32."""
+
+    def __init__(self, model: ir.Model, signature: Signature, backend: str) -> None:
+        target = Target(backend)
+        options = CompileOptions(optimise=False, spinning=False)
+        engine = registry.find(backend).compile(model, signature, target, options)
+        self._session: Session = engine.open()
+        version = engine.fingerprint.get("version", "")
+        self.name = f"{backend} {version}, optimisations off, FP32".replace("  ", " ")
+
+    def run(self, feed: Feed) -> Answers:
+        """Return the answers, or raise `RunError`."""
+        return self._session.run(feed)
+
+
+class EvaluatorOracle:
+    """ONNX's reference evaluator in FP64, in a child process that is killed at the deadline.
+
+    Asked again after the time is used up, it raises: a judgement that can't be had is said, not
+    waited for. Answers are kept: it judges the other oracles and tells the noise on the same feeds.
+    """
+
+    name = "ONNX reference evaluator, FP64"
+
+    def __init__(self, model: ir.Model, seconds: float = EVALUATOR_SECONDS) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="roadworthy-evaluator-")
+        self._left = seconds
+        self._known: dict[str, Answers] = {}
+        for name, content in to_files(to_double(model), "model.onnx").items():
+            Path(self._folder.name, name).write_bytes(content)
+
+    def run(self, feed: Feed) -> Answers:
+        """Return the answers in FP64 (integer outputs as they are), or raise `RunError`."""
+        key = _digest(feed)
+        if key not in self._known:
+            self._known[key] = self._evaluate(feed)
+        return self._known[key]
+
+    def _evaluate(self, feed: Feed) -> Answers:
+        if self._left <= 0:
+            raise RunError("the time for the reference evaluator is used up", where=self.name)
+        folder = Path(self._folder.name)
+        np.savez(
+            folder / "feed.npz",
+            allow_pickle=False,
+            **{f"input:{k}": _doubled(v) for k, v in feed.items()},
+        )
+        started = time.monotonic()
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "roadworthy.source.onnx.evaluate", str(folder)],
+                capture_output=True,
+                text=True,
+                timeout=self._left,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            self._left = 0.0
+            raise RunError(
+                "the time for the reference evaluator is used up", where=self.name
+            ) from error
+        finally:
+            self._left -= time.monotonic() - started
+        if done.returncode != 0:
+            self._left = 0.0
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RunError(f"the reference evaluator failed: {last}", where=self.name)
+        with np.load(folder / "answers.npz", allow_pickle=False) as file:
+            return {name.removeprefix("output:"): file[name] for name in file.files}
+
+
+def _digest(feed: Feed) -> str:
+    state = hashlib.sha256()
+    for name, array in sorted(feed.items()):
+        state.update(f"{name}:{array.shape}:{array.dtype}".encode())
+        state.update(np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()
+
+
+def _doubled(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype == np.float32 else array
+
+
+def onnx_reference(
+    model: ir.Model,
+    signature: Signature,
+    feeds: Sequence[tuple[str, Feed]],
+    progress: Progress,
+    seconds: float = EVALUATOR_SECONDS,
+) -> Reference:
+    """Make the reference of a bare ONNX file and compare its oracles with one another.
+
+    Args:
+        model: the file as it came, before any pass.
+        signature: its signature.
+        feeds: real inputs, at least one; the first few are used.
+        progress: called with what is being done.
+        seconds: the evaluator's time budget.
+
+    Raises:
+        OraclesDisagreeError: two oracles contradict each other.
+        UnavailableError: ONNX Runtime can't run the model at all.
+    """
+    judge = BackendOracle(model, signature, "onnxruntime")
+    notes: list[str] = []
+    agreement: dict[str, object] = {}
+    witnesses = 0
+    evaluator = EvaluatorOracle(model, seconds)
+    fine: Oracle | None = evaluator
+    others: list[Oracle] = [evaluator, *_other_oracles(model, signature, notes)]
+    for oracle in others:
+        progress(f"oracle: {oracle.name}", 0.0)
+        compared, worst = _compare(judge, oracle, feeds[:_COMPARED], notes)
+        if compared:
+            witnesses += 1
+            agreement[oracle.name] = {"feeds": compared, "worst_difference": worst}
+        elif oracle is evaluator:
+            fine = None
+    labels = () if witnesses else (SINGLE_ORACLE,)
+    return Reference(judge, fine, "oracles", labels, tuple(notes), {"agreement": agreement})
+
+
+def _other_oracles(model: ir.Model, signature: Signature, notes: list[str]) -> list[Oracle]:
+    found: list[Oracle] = []
+    for name in _INDEPENDENT_BACKENDS:
+        if name not in registry.names():
+            continue
+        support = registry.find(name).supports(Target(name))
+        if not support.ok:
+            continue
+        try:
+            found.append(BackendOracle(model, signature, name))
+        except RoadworthyError as error:
+            notes.append(f"{name} can't be an oracle here: {error.what}")
+    return found
+
+
+def _compare(
+    judge: Oracle, other: Oracle, feeds: Sequence[tuple[str, Feed]], notes: list[str]
+) -> tuple[int, float]:
+    """Return (feeds compared, worst difference); raise when they contradict each other."""
+    worst, count = 0.0, 0
+    for name, feed in feeds:
+        expected = judge.run(feed)
+        try:
+            answers = other.run(feed)
+        except RoadworthyError as error:
+            notes.append(f"{other.name}: {error.what}")
+            break
+        for output, array in expected.items():
+            difference, limit = _difference(array, answers[output])
+            if not difference <= limit:
+                raise OraclesDisagreeError(
+                    f"two trusted implementations contradict each other on output {output!r}: "
+                    f"{judge.name} and {other.name} differ by {difference:.3g} "
+                    f"(limit {limit:.0e}); "
+                    f"{_summary(array)} against {_summary(answers[output])}",
+                    where=f"sample {name}",
+                    remedy="give trusted answers: --reference FILE.npz, or the source framework",
+                )
+            worst = max(worst, difference)
+        count += 1
+    return count, worst
+
+
+def _difference(judge: Array, other: Array) -> tuple[float, float]:
+    if judge.shape != other.shape:
+        return float("inf"), 0.0
+    if is_floating(dtype_name(judge.dtype)):
+        pair = compare_pair(other.astype(np.float64), judge.astype(np.float64))
+        return (float("inf") if pair.nonfinite else pair.relative_l2), ORACLES_AGREE
+    same_kind = other.astype(judge.dtype)
+    return compare_pair(same_kind, judge).mismatch_share, 10 * MISMATCH_FLOOR
+
+
+def _summary(array: Array) -> str:
+    flat = array.reshape(-1)[:3]
+    return f"shape {list(array.shape)}, first values {[v.item() for v in flat]}"

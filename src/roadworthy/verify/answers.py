@@ -1,0 +1,240 @@
+"""The reference's answers for every case, computed once, kept on disk, with their noise floor."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from roadworthy.core.errors import InputError, RoadworthyError, UsageError
+from roadworthy.core.reference import Oracle, Reference
+from roadworthy.core.signature import Answers, Array, Feed, dtype_name
+from roadworthy.verify.cases import Case
+from roadworthy.verify.metrics import compare_pair
+from roadworthy.verify.tolerance import is_floating
+
+# FP64 is run on this many feeds per case at most, evenly spread, and not on cases whose inputs
+# are this many times the samples' size: the noise floor doesn't need them and they cost most.
+FINE_FEEDS = 16
+FINE_SIZE_FACTOR = 8
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share that is done, 0 to 1."""
+
+
+def silent(_what: str, _share: float) -> None:
+    """Report progress to nobody."""
+
+
+class _Store:
+    """Arrays on disk, so that a thousand samples' answers don't fill the memory."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="roadworthy-answers-")
+        self._count = 0
+
+    def put(self, answers: Answers) -> dict[str, Path]:
+        paths = {}
+        for name, array in answers.items():
+            paths[name] = Path(self._folder.name, f"{self._count}.npy")
+            self._count += 1
+            # A view as bytes, because .npy has no bfloat16 and no float8.
+            np.save(paths[name], np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8))
+        return paths
+
+    def close(self) -> None:
+        self._folder.cleanup()
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Where one array's bytes are, and what they mean. Text is kept in memory."""
+
+    path: Path | None
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    text: Array | None = None
+
+    def load(self) -> Array:
+        if self.text is not None:
+            return self.text
+        assert self.path is not None
+        raw: Array = np.load(self.path)
+        return raw.view(self.dtype).reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class JudgedCase:
+    """A case with the reference's answers, in the order of its feeds."""
+
+    case: Case
+    _answers: tuple[dict[str, _Stored], ...]
+
+    def pairs(self) -> Iterator[tuple[str, Feed, Answers]]:
+        """Yield (sample name, feed, reference answers), one at a time."""
+        for (name, feed), stored in zip(self.case.feeds(), self._answers, strict=True):
+            yield name, feed, {output: item.load() for output, item in stored.items()}
+
+
+@dataclass
+class TrustedAnswers:
+    """What engines are judged by. Use in a `with` block: the answers live in a scratch folder.
+
+    Attributes:
+        cases: every case that the reference could compute, the samples first.
+        noise: per output the worst FP32-against-FP64 difference seen (relative L2, or the share of
+            differing elements); None where FP64 couldn't be had.
+        notes: what was left out and why.
+        seconds: time spent in the judge and in FP64, reported apart from the comparison.
+    """
+
+    cases: tuple[JudgedCase, ...] = ()
+    noise: dict[str, float | None] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _fine_failures: dict[str, int] = field(default_factory=dict, repr=False)
+    _store: _Store = field(default_factory=_Store, repr=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._store.close()
+
+
+def trusted_answers(
+    reference: Reference, cases: Sequence[Case], progress: Progress = silent
+) -> TrustedAnswers:
+    """Run the reference over every case.
+
+    Raises:
+        UsageError: the reference fails on the samples, or at a size that `--inputs` allows.
+    """
+    trusted = TrustedAnswers()
+    try:
+        judged = [_judge_case(trusted, reference, case, progress) for case in cases]
+    except BaseException:
+        trusted._store.close()
+        raise
+    trusted.cases = tuple(case for case in judged if case is not None)
+    trusted.notes += [
+        f"FP64 couldn't be had for {count} feeds: {reason}"
+        for reason, count in trusted._fine_failures.items()
+    ]
+    return trusted
+
+
+def _judge_case(
+    trusted: TrustedAnswers, reference: Reference, case: Case, progress: Progress
+) -> JudgedCase | None:
+    stored: list[dict[str, _Stored]] = []
+    fine_feeds = _fine_indices(case, trusted)
+    for index, (name, feed) in enumerate(case.feeds()):
+        progress(f"reference: {case.name}", index / len(case))
+        started = time.perf_counter()
+        answers = _run_judge(trusted, reference.judge, case, name, feed)
+        if answers is None:
+            return None
+        _spend(trusted, "reference", started)
+        stored.append(_store(trusted, answers))
+        if reference.fine is not None and index in fine_feeds:
+            started = time.perf_counter()
+            _note_noise(trusted, reference.fine, feed, answers)
+            _spend(trusted, "fp64", started)
+        else:
+            for output in answers:
+                trusted.noise.setdefault(output, None)
+    return JudgedCase(case, tuple(stored))
+
+
+def _run_judge(
+    trusted: TrustedAnswers, judge: Oracle, case: Case, name: str, feed: Feed
+) -> Answers | None:
+    """Run the judge; None when it refuses an uncertain case, which is then left out and said."""
+    try:
+        answers = judge.run(feed)
+    except RoadworthyError as error:
+        if not case.certain:
+            trusted.notes.append(
+                f"sizes {case.sizes} were not judged: the network itself refuses them "
+                f"({error.what}); state the allowed range with --inputs"
+            )
+            return None
+        if case.derived:
+            raise UsageError(
+                f"the network itself fails at sizes that are allowed: {case.sizes}: {error.what}",
+                where=f"{judge.name}, case {case.name}",
+                remedy="narrow the ranges in --inputs, or give them a step",
+            ) from error
+        raise InputError(
+            f"the reference can't be computed for sample {name}: {error.what}",
+            where=judge.name,
+            remedy=error.remedy or "check the samples against what the network takes",
+        ) from error
+    if not answers:
+        raise UsageError("the network has no outputs", where=judge.name)
+    return answers
+
+
+def _fine_indices(case: Case, trusted: TrustedAnswers) -> frozenset[int]:
+    """Return the feeds of a case to run in FP64 too."""
+    base = case.samples[0]
+    usual = sum(int(np.prod(array.shape)) for array in base.values())
+    if case.derived and case.elements > FINE_SIZE_FACTOR * max(usual, 1):
+        trusted.notes.append(f"case {case.name} was not run in FP64: too large for what it adds")
+        return frozenset()
+    count = min(FINE_FEEDS, len(case))
+    if count < len(case):
+        trusted.notes.append(f"FP64 was run on {count} of the {len(case)} feeds of {case.name}")
+    return frozenset(index * len(case) // count for index in range(count))
+
+
+def _note_noise(trusted: TrustedAnswers, fine: Oracle, feed: Feed, answers: Answers) -> None:
+    try:
+        finer = fine.run(feed)
+    except RoadworthyError as error:
+        seen = trusted._fine_failures.get(error.what, 0)
+        trusted._fine_failures[error.what] = seen + 1
+        for output in answers:
+            trusted.noise.setdefault(output, None)
+        return
+    for output, array in answers.items():
+        if output not in finer:
+            trusted.noise.setdefault(output, None)
+            continue
+        known = trusted.noise.get(output)
+        trusted.noise[output] = max(known or 0.0, _difference(finer[output], array))
+
+
+def _difference(fine: Array, array: Array) -> float:
+    """Return the noise of one FP32 output: relative L2, or the share of differing elements."""
+    if fine.shape != array.shape:
+        return math.inf
+    if not is_floating(dtype_name(array.dtype)):
+        return compare_pair(fine.astype(array.dtype), array).mismatch_share
+    return compare_pair(fine.astype(np.float64), array.astype(np.float64)).relative_l2
+
+
+def _store(trusted: TrustedAnswers, answers: Answers) -> dict[str, _Stored]:
+    numeric = {name: array for name, array in answers.items() if array.dtype.kind not in "OUST"}
+    paths = trusted._store.put(numeric)
+    return {
+        name: _Stored(paths.get(name), array.dtype, array.shape, None if name in paths else array)
+        for name, array in answers.items()
+    }
+
+
+def _spend(trusted: TrustedAnswers, what: str, started: float) -> None:
+    trusted.seconds[what] = trusted.seconds.get(what, 0.0) + time.perf_counter() - started

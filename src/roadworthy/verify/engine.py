@@ -1,0 +1,99 @@
+"""Judge an engine: every case against the trusted answers, then the self-checks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from itertools import islice
+
+from roadworthy.backends.base import Engine, Session
+from roadworthy.core.errors import RoadworthyError, RunError, WrongAnswersError
+from roadworthy.core.signature import dtype_name
+from roadworthy.core.verdict import CaseVerdict, Tolerance, Verdict
+from roadworthy.verify.answers import JudgedCase, Progress, TrustedAnswers, silent
+from roadworthy.verify.judge import OutputJudge, judge_answers
+from roadworthy.verify.selfcheck import self_checks
+from roadworthy.verify.tolerance import tolerance_for
+
+_SELF_CHECK_FEEDS = 4
+
+
+def tolerances(trusted: TrustedAnswers, depth: int) -> dict[str, Tolerance]:
+    """Return the FP32 tolerance of every output.
+
+    Args:
+        trusted: the reference's answers with their noise.
+        depth: see `graph.depth.arithmetic_depth`.
+    """
+    _, _, answers = next(trusted.cases[0].pairs())
+    return {
+        name: tolerance_for(dtype_name(array.dtype), trusted.noise.get(name), depth)
+        for name, array in answers.items()
+    }
+
+
+def verify_engine(
+    engine: Engine,
+    trusted: TrustedAnswers,
+    limits: Mapping[str, Tolerance],
+    progress: Progress = silent,
+) -> Verdict:
+    """Judge the very engine that ships at every case; failures are in the verdict, not raised."""
+    seconds = {"engine": 0.0, "compare": 0.0}
+    with engine.open() as session:
+        cases = tuple(
+            _judge_case(session, case, limits, seconds, progress) for case in trusted.cases
+        )
+    started = time.perf_counter()
+    progress("self-checks", 0.0)
+    feeds = [feed for _, feed in islice(trusted.cases[0].case.feeds(), _SELF_CHECK_FEEDS)]
+    checks = self_checks(engine, feeds, limits)
+    seconds["self_checks"] = time.perf_counter() - started
+    return Verdict(cases, checks, {**trusted.seconds, **seconds})
+
+
+def _judge_case(
+    session: Session,
+    judged: JudgedCase,
+    limits: Mapping[str, Tolerance],
+    seconds: dict[str, float],
+    progress: Progress,
+) -> CaseVerdict:
+    case = judged.case
+    judges = {name: OutputJudge(name, limit) for name, limit in limits.items()}
+    failures: list[str] = []
+    count = 0
+    for name, feed, expected in judged.pairs():
+        progress(f"verify: {case.name}", count / len(case))
+        started = time.perf_counter()
+        try:
+            answers = session.run(feed)
+        except RunError as error:
+            failures.append(f"sample {name}: the engine gave no answer: {error.what}")
+            continue
+        ran = time.perf_counter()
+        judge_answers(judges, name, expected, answers)
+        seconds["engine"] += ran - started
+        seconds["compare"] += time.perf_counter() - ran
+        count += 1
+    outputs = tuple(judge.verdict() for judge in judges.values()) if count else ()
+    return CaseVerdict(
+        case.name, case.derived, dict(case.sizes), count, outputs, tuple(failures[:8])
+    )
+
+
+def require_pass(verdict: Verdict, where: str) -> None:
+    """Raise `WrongAnswersError` with the failures unless everything passed."""
+    if not verdict.passed:
+        raise wrong_answers(verdict, where)
+
+
+def wrong_answers(verdict: Verdict, where: str) -> RoadworthyError:
+    """Return the error that tells the first failures of a verdict."""
+    failures = verdict.failures
+    more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
+    return WrongAnswersError(
+        "verification failed: " + "; ".join(failures[:3]) + more,
+        where=where,
+        remedy="the engine is not shipped; the certificate lists every failure",
+    )

@@ -1,0 +1,89 @@
+"""Collect the comparisons of one output over all samples of a case, then pass or fail it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from roadworthy.core.signature import Answers, Array, dtype_name
+from roadworthy.core.verdict import Metrics, OutputVerdict, Tolerance
+from roadworthy.verify.metrics import EQUAL, PairMetrics, compare_pair
+
+
+@dataclass
+class OutputJudge:
+    """Judges one output. Feed it every sample with `add`, then ask for the `verdict`."""
+
+    name: str
+    tolerance: Tolerance
+    _pairs: list[tuple[str, PairMetrics]] = field(default_factory=list)
+    _failures: list[str] = field(default_factory=list)
+
+    def add(self, sample: str, reference: Array, answer: Array | None) -> None:
+        """Compare one sample's answer with its reference; anything missing is a failure."""
+        if answer is None:
+            self._failures.append(f"sample {sample}: the engine gave no such output")
+            return
+        if answer.shape != reference.shape:
+            self._failures.append(
+                f"sample {sample}: shape {list(answer.shape)} instead of {list(reference.shape)}"
+            )
+            return
+        if dtype_name(answer.dtype) != dtype_name(reference.dtype):
+            self._failures.append(
+                f"sample {sample}: dtype {answer.dtype} instead of {reference.dtype}"
+            )
+            return
+        pair = compare_pair(reference, answer)
+        self._pairs.append((sample, pair))
+        self._failures += [f"sample {sample}: {text}" for text in _absolute_failures(pair)]
+
+    def verdict(self) -> OutputVerdict:
+        """Return the judgement over everything added; nothing added is a failure."""
+        failures = list(self._failures)
+        if not self._pairs and not failures:
+            failures.append("nothing was compared")
+        metrics = self._worst()
+        value: float = getattr(metrics, self.tolerance.metric)
+        # `not ≤` so that a NaN fails.
+        if not value <= self.tolerance.limit:
+            name = self.tolerance.metric.replace("_", " ")
+            failures.append(
+                f"{name} {value:.3g} is above the tolerance {self.tolerance.limit:.3g} "
+                f"({self.tolerance.origin}), worst at sample {metrics.worst_sample}"
+            )
+        return OutputVerdict(self.name, metrics, self.tolerance, tuple(failures))
+
+    def _worst(self) -> Metrics:
+        pairs = self._pairs or [("none", EQUAL)]
+        worst_sample, _ = max(pairs, key=lambda item: getattr(item[1], self.tolerance.metric))
+        values = [pair for _, pair in pairs]
+        return Metrics(
+            mvre=max(pair.mvre for pair in values),
+            max_abs=max(pair.max_abs for pair in values),
+            relative_l2=max(pair.relative_l2 for pair in values),
+            cosine=min(pair.cosine for pair in values),
+            sqnr_db=min(pair.sqnr_db for pair in values),
+            mismatch_share=max(pair.mismatch_share for pair in values),
+            bit_equal=all(pair.bit_equal for pair in values),
+            worst_sample=worst_sample,
+        )
+
+
+def _absolute_failures(pair: PairMetrics) -> list[str]:
+    """What no tolerance excuses: answers that are zero, constant or non-finite on their own."""
+    found = []
+    if pair.nonfinite:
+        found.append(f"{pair.nonfinite} values are NaN or infinite unlike the reference's")
+    if pair.all_zero:
+        found.append("all zeros, the reference isn't")
+    elif pair.constant:
+        found.append("constant, the reference isn't")
+    return found
+
+
+def judge_answers(
+    judges: dict[str, OutputJudge], sample: str, reference: Answers, answers: Answers
+) -> None:
+    """Add one sample to every output's judge."""
+    for name, expected in reference.items():
+        judges[name].add(sample, expected, answers.get(name))
