@@ -25,14 +25,15 @@ def iou(predicted: npt.NDArray[np.generic], masks: npt.NDArray[np.generic]) -> d
 
 
 def best_threshold(images: Bytes, masks: Bytes) -> dict[str, float]:
-    """The best foreground IoU of any global threshold, bright or dark side, chosen knowing the masks.
+    """The best foreground IoU of any global threshold, of either side, masks known.
 
     ``images`` and ``masks`` are uint8, N x H x W. ``dataset`` is one threshold for all scenes
     (pooled pixels); ``per_image`` chooses threshold and side anew for every scene, and is
     the mean of those IoUs: more than any thresholding method can do.
     """
-    inside = np.stack([np.bincount(i[m == 1], minlength=256) for i, m in zip(images, masks)])
-    outside = np.stack([np.bincount(i[m == 0], minlength=256) for i, m in zip(images, masks)])
+    pairs = list(zip(images, masks, strict=True))
+    inside = np.stack([np.bincount(i[m == 1], minlength=256) for i, m in pairs])
+    outside = np.stack([np.bincount(i[m == 0], minlength=256) for i, m in pairs])
     return {
         "dataset": float(_best(inside.sum(0, keepdims=True), outside.sum(0, keepdims=True))[0]),
         "per_image": float(_best(inside, outside).mean()),
@@ -45,4 +46,5 @@ def _best(inside: Counts, outside: Counts) -> npt.NDArray[np.float64]:
     scores = []
     for hit, false in ((inside, outside), (inside[:, ::-1], outside[:, ::-1])):
         scores.append(np.cumsum(hit, 1) / (total + np.cumsum(false, 1)))
-    return np.concatenate(scores, axis=1).max(1)
+    best: npt.NDArray[np.float64] = np.concatenate(scores, axis=1).max(1)
+    return best

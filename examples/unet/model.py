@@ -13,10 +13,16 @@ bottom and the right (a *constant* amount, hence an ordinary ``Pad``), then cut 
 next multiple of 16 (``16 * ((h + 15) // 16)``, a ``Slice`` with a computed end), and at the end cut
 the logits to h x w. Every size takes the same path; the exporters have nothing to decide. The
 sizes inside are 16k, 8k, 4k, 2k, k, which shape arithmetic proves equal on both sides of
-each skip. Mirroring 15 pixels needs 16 of them: that is the smallest size.
+each skip. ``narrow`` rather than ``x[:, :, :h]``, because a slice may come out shorter than
+asked: torch.export then calls the output's height ``Min(h, h + 15, ...)``, with narrow it is
+``h``. Mirroring 15 pixels needs 16 of them: that is the smallest size. One exported file was found
+right at even and odd sizes and batches 1 to 8 with torch 2.13, from both exporters
+(``torch.onnx.export``, ``dynamo=True`` and ``dynamo=False``), and in float64.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -67,9 +73,7 @@ class UNet(nn.Module):
         widths = [base * 2**level for level in range(5)]
         self.first = DoubleConv(1, widths[0])
         self.pool = nn.MaxPool2d(2)
-        self.downs = nn.ModuleList(
-            DoubleConv(cin, cout) for cin, cout in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.downs = nn.ModuleList(DoubleConv(cin, cout) for cin, cout in pairwise(widths))
         self.ups = nn.ModuleList(
             Up(cin, cout) for cin, cout in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )

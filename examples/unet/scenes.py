@@ -17,11 +17,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
-from textures import Array, Bytes, Photos, blurred, standardised, texture
+from textures import Array, Bytes, Photos, blurred, texture
 
 Mask = npt.NDArray[np.bool_]
 
-FOREGROUND = (0.10, 0.38)
+FOREGROUND = (0.15, 0.50)
 """Smallest and largest part of a scene that objects may cover: "all foreground" must score low."""
 
 
@@ -46,7 +46,9 @@ def scene(
 
 def _lit(values: Array, rng: np.random.Generator) -> Array:
     """A texture given a brightness and a contrast: the same ranges in and out of focus."""
-    return np.float32(rng.uniform(0.38, 0.62)) + np.float32(rng.uniform(0.07, 0.20)) * values
+    brightness, contrast = rng.uniform(0.38, 0.62), rng.uniform(0.07, 0.20)
+    lit: Array = np.float32(brightness) + np.float32(contrast) * values
+    return lit
 
 
 def _background(size: int, rng: np.random.Generator, names: Sequence[str], photos: Photos) -> Array:
@@ -55,7 +57,10 @@ def _background(size: int, rng: np.random.Generator, names: Sequence[str], photo
 
     def unsharp() -> Array:
         sharp = texture(str(rng.choice(names)), size, rng, photos)
-        return _lit(standardised(blurred(sharp, defocus)), rng)  # restores what the blur took
+        soft = blurred(sharp, defocus)
+        # Restores the contrast that the blur took, six times at most: beyond that only
+        # the ghost of a fine pattern would be left, and look sharp again.
+        return _lit(soft * np.float32(min(6.0, 1.0 / max(float(soft.std()), 1e-6))), rng)
 
     image = unsharp()
     for _ in range(int(rng.integers(0, 5))):
@@ -73,7 +78,8 @@ def _illuminated(image: Array, rng: np.random.Generator) -> Array:
     centre = rng.uniform(-0.5, 0.5, 2)
     spot = np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / rng.uniform(0.05, 0.3))
     gain = np.clip(1 + ramp + rng.uniform(-0.2, 0.2) * spot, 0.6, 1.4)
-    return (image * gain).astype(np.float32)
+    lit: Array = (image * gain).astype(np.float32)
+    return lit
 
 
 def _objects(size: int, rng: np.random.Generator) -> list[Mask]:
@@ -86,12 +92,12 @@ def _objects(size: int, rng: np.random.Generator) -> list[Mask]:
 
 
 def _shape(size: int, rng: np.random.Generator) -> Mask:
-    """An ellipse, polygon, blob or ring with a radius of 7 to 19 % of the scene, as exact pixels.
+    """An ellipse, polygon, blob or ring with a radius of 9 to 24 % of the scene, as exact pixels.
 
     All four are polygons in polar form: an angle and a radius per corner.
     """
     kind = rng.choice(["ellipse", "polygon", "blob", "ring"])
-    radius = size * rng.uniform(0.11 if kind == "ring" else 0.07, 0.19)
+    radius = size * rng.uniform(0.13 if kind == "ring" else 0.09, 0.24)
     centre = rng.uniform(0.08, 0.92, 2) * size
     corners = int(rng.integers(3, 9)) if kind == "polygon" else 120
     angles = np.linspace(0, 2 * np.pi, corners, endpoint=False) + rng.uniform(0, 2 * np.pi)

@@ -58,17 +58,20 @@ def texture(name: str, size: int, rng: np.random.Generator, photos: Photos) -> A
 def standardised(values: Array) -> Array:
     """``values`` with mean 0 and standard deviation 1, clipped to [-2.5, 2.5]."""
     centred = values - values.mean()
-    return np.clip(centred / max(float(centred.std()), 1e-6), -2.5, 2.5).astype(np.float32)
+    return np.asarray(np.clip(centred / max(float(centred.std()), 1e-6), -2.5, 2.5), np.float32)
 
 
 def blurred(values: Array, sigma: float) -> Array:
     """Gaussian blur of ``sigma`` pixels with mirrored edges; through the FFT, so NumPy suffices."""
-    margin = int(3 * sigma) + 1
-    padded = np.pad(values, margin, mode="reflect")
+    before = int(3 * sigma) + 1
+    height, width = values.shape
+    after = [before + -(length + 2 * before) % 32 for length in (height, width)]  # for a fast FFT
+    padded = np.pad(values, [(before, after[0]), (before, after[1])], mode="symmetric")
     rows, columns = np.fft.fftfreq(padded.shape[0]), np.fft.rfftfreq(padded.shape[1])
     gain = np.exp(-2 * (np.pi * sigma) ** 2 * (rows[:, None] ** 2 + columns[None, :] ** 2))
-    smooth = np.fft.irfft2(np.fft.rfft2(padded) * gain, s=padded.shape)
-    return smooth[margin:-margin, margin:-margin].astype(np.float32)
+    spectrum = np.fft.rfft2(padded.astype(np.float32)) * gain.astype(np.float32)
+    smooth = np.fft.irfft2(spectrum, s=padded.shape)
+    return smooth[before : before + height, before : before + width].astype(np.float32)
 
 
 def _crop(photo: Bytes, size: int, rng: np.random.Generator) -> Array:
@@ -98,7 +101,9 @@ def _grid(size: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Pixel coordinates turned by a random angle and bent a little by a smooth random field."""
     angle = rng.uniform(0, np.pi)
     y, x = np.mgrid[:size, :size].astype(np.float32)
-    bend = rng.uniform(0, 4) * standardised(_noise(size, 20.0, rng))
+    coarse = Image.fromarray(rng.standard_normal((8, 8)).astype(np.float32))
+    field = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), np.float32)
+    bend = rng.uniform(0, 4) * field
     along = np.cos(angle) * x + np.sin(angle) * y + bend
     across = np.cos(angle) * y - np.sin(angle) * x + bend
     return along.astype(np.float32), across.astype(np.float32)
@@ -109,28 +114,29 @@ def _noise(size: int, sigma: float, rng: np.random.Generator) -> Array:
 
 
 def _octaves(size: int, rng: np.random.Generator) -> Array:
-    layers = [standardised(_noise(size, sigma, rng)) for sigma in (0.7, 1.4, 2.8, 8.0)]
-    weights = rng.uniform([0.6, 0.4, 0.2, 0.0], [1.0, 1.0, 0.8, 0.6])
-    return np.tensordot(weights.astype(np.float32), np.stack(layers), 1).astype(np.float32)
+    total = np.zeros((size, size), np.float32)
+    for sigma, least, most in ((0.7, 0.6, 1.0), (1.4, 0.4, 1.0), (2.8, 0.2, 0.8), (8.0, 0.0, 0.6)):
+        total += np.float32(rng.uniform(least, most)) * standardised(_noise(size, sigma, rng))
+    return total
 
 
 def _stripes(size: int, rng: np.random.Generator) -> Array:
     along, _ = _grid(size, rng)
     wave = np.sin(2 * np.pi * along / rng.uniform(4, 11))
-    return np.tanh(wave * rng.uniform(1, 8)).astype(np.float32)
+    return np.asarray(np.tanh(wave * rng.uniform(3, 8)), np.float32)
 
 
 def _checks(size: int, rng: np.random.Generator) -> Array:
     along, across = _grid(size, rng)
     period = rng.uniform(6, 14)
     wave = np.sin(2 * np.pi * along / period) * np.sin(2 * np.pi * across / period)
-    return np.tanh(wave * 8).astype(np.float32)
+    return np.asarray(np.tanh(wave * 8), np.float32)
 
 
 def _dots(size: int, rng: np.random.Generator) -> Array:
     fine = rng.uniform(1.0, 1.8)
     band = standardised(_noise(size, fine, rng)) - standardised(_noise(size, 2 * fine, rng))
-    return np.tanh((standardised(band) - rng.uniform(-0.8, 0.8)) * 6).astype(np.float32)
+    return np.asarray(np.tanh((standardised(band) - rng.uniform(-0.8, 0.8)) * 6), np.float32)
 
 
 def _nearest(size: int, spacing: float, rng: np.random.Generator) -> tuple[Array, Array, Array]:
@@ -144,9 +150,7 @@ def _nearest(size: int, spacing: float, rng: np.random.Generator) -> tuple[Array
         for dx in (-1, 0, 1):
             row = np.clip(y.astype(int) + dy, 0, count - 1)
             column = np.clip(x.astype(int) + dx, 0, count - 1)
-            away = np.hypot(
-                row + jitter[0, row, column] - y, column + jitter[1, row, column] - x
-            )
+            away = np.hypot(row + jitter[0, row, column] - y, column + jitter[1, row, column] - x)
             closer = away < first
             second = np.where(closer, first, np.minimum(second, away))
             owner = np.where(closer, grey[row, column], owner)
@@ -157,7 +161,7 @@ def _nearest(size: int, spacing: float, rng: np.random.Generator) -> tuple[Array
 def _cells(size: int, rng: np.random.Generator) -> Array:
     first, second, grey = _nearest(size, rng.uniform(6, 12), rng)
     wall = np.tanh((second - first) * 6)
-    return (wall + rng.uniform(0.2, 0.6) * grey).astype(np.float32)
+    return np.asarray(wall + rng.uniform(0.2, 0.6) * grey, np.float32)
 
 
 def _hatch(size: int, rng: np.random.Generator) -> Array:
@@ -170,12 +174,12 @@ def _hatch(size: int, rng: np.random.Generator) -> Array:
 
 def _rings(size: int, rng: np.random.Generator) -> Array:
     first, _, grey = _nearest(size, rng.uniform(18, 30), rng)
-    return (np.sign(np.sin(first * rng.uniform(18, 30))) + 0.3 * grey).astype(np.float32)
+    return np.asarray(np.sign(np.sin(first * rng.uniform(18, 30))) + 0.3 * grey, np.float32)
 
 
 def _contours(size: int, rng: np.random.Generator) -> Array:
     height = standardised(_noise(size, rng.uniform(8, 14), rng)) * rng.uniform(5, 9)
-    return (height % 1.0).astype(np.float32)
+    return np.asarray(height % 1.0, np.float32)
 
 
 _DRAWN: dict[str, Callable[[int, np.random.Generator], Array]] = {
