@@ -1,1 +1,56 @@
-"""From a trained network to a fast engine, with proof that its answers are still right."""
+"""From a trained network to a fast engine, with proof that its answers are still right.
+
+    import roadworthy
+
+    roadworthy.deploy("unet.py:unet", weights="unet.safetensors", samples="scenes", out="unet.rw")
+    with roadworthy.load("unet.rw") as model:
+        answers = model.run({"image": x})
+
+Everything heavy is imported when it is used, so that importing this package is quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roadworthy.api import LoadedBundle, deploy, load, verify
+    from roadworthy.core.errors import RoadworthyError
+    from roadworthy.core.signature import Dim, Signature, TensorSpec
+
+__all__ = [
+    "Dim",
+    "LoadedBundle",
+    "RoadworthyError",
+    "Signature",
+    "TensorSpec",
+    "deploy",
+    "load",
+    "verify",
+]
+
+_HOMES = {
+    "Dim": "roadworthy.core.signature",
+    "LoadedBundle": "roadworthy.api",
+    "RoadworthyError": "roadworthy.core.errors",
+    "Signature": "roadworthy.core.signature",
+    "TensorSpec": "roadworthy.core.signature",
+    "deploy": "roadworthy.api",
+    "load": "roadworthy.api",
+    "verify": "roadworthy.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'roadworthy' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

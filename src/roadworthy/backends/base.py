@@ -17,6 +17,9 @@ from roadworthy.core.target import Target
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+# A session remembers so many checked shapes; a camera that crops freely never ends naming new ones.
+_MOST_SEEN = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Support:
@@ -111,6 +114,10 @@ class Backend(Protocol):
         """Open an engine here."""
         ...
 
+    def fingerprint(self, target: Target) -> Mapping[str, str]:
+        """Return what an engine built here now would be tied to."""
+        ...
+
 
 @dataclass
 class Session:
@@ -167,6 +174,8 @@ class Session:
         seen = tuple(key)
         if seen not in self._seen:
             self.signature.bind(feed)
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
             self._seen.add(seen)
         return ready
 

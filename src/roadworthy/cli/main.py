@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
         )
         return reporter.finish(Outcome(error=problem, exit_code=EXIT_USAGE))
     except (KeyboardInterrupt, click.Abort, EOFError):
-        return reporter.finish(Outcome(error=_Interrupted(), exit_code=EXIT_INTERRUPTED))
+        return reporter.finish(Outcome(error=_InterruptedError(), exit_code=EXIT_INTERRUPTED))
     except RoadworthyError as error:
         return reporter.finish(Outcome(error=error, exit_code=error.exit_code))
     except BrokenPipeError:
@@ -80,7 +80,7 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else EXIT_OK
 
 
-class _Interrupted(RoadworthyError):
+class _InterruptedError(RoadworthyError):
     code = "interrupted"
     exit_code = EXIT_INTERRUPTED
 

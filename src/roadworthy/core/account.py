@@ -79,9 +79,9 @@ def take_account(source: str, kind: str, feeds: Iterable[tuple[str, Feed]]) -> S
     for sample, feed in feeds:
         samples.append(sample)
         for name in sorted(feed):
-            array = np.ascontiguousarray(feed[name])
+            array = np.asarray(feed[name])
             digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
-            digest.update(array.tobytes() if array.dtype.kind != "O" else repr(array).encode())
+            digest.update(_content(array))
             if array.dtype.kind in "biuf":
                 running.setdefault(name, _Running(dtype_name(array.dtype))).add(array)
                 findings += _suspicions(sample, name, array)
@@ -95,6 +95,14 @@ def take_account(source: str, kind: str, feeds: Iterable[tuple[str, Feed]]) -> S
         inputs=tuple(seen.range_of(name) for name, seen in running.items()),
         findings=tuple(findings),
     )
+
+
+def _content(array: Array) -> bytes:
+    """Return all values as bytes; text as its length and itself, element by element."""
+    if array.dtype.kind not in "OT":
+        return array.tobytes()
+    texts = [str(value).encode("utf-8", "surrogatepass") for value in array.flat]
+    return b"".join(b"%d:%s" % (len(text), text) for text in texts)
 
 
 def _suspicions(sample: str, name: str, array: Array) -> list[str]:

@@ -61,7 +61,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         _exchange(partial, path)
         _sync(path.parent)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -89,10 +89,15 @@ def remove_leftovers(path: Path) -> None:
         match = _PARTIAL.match(item.name)
         if match is None or match["name"] != path.name or _is_alive(int(match["pid"])):
             continue
-        if item.is_dir() and not item.is_symlink():
-            shutil.rmtree(item, ignore_errors=True)
-        else:
-            item.unlink(missing_ok=True)
+        _remove(item)
+
+
+def _remove(item: Path) -> None:
+    """Remove a file, a folder, or a link but not what it points to."""
+    if item.is_dir() and not item.is_symlink():
+        shutil.rmtree(item, ignore_errors=True)
+    else:
+        item.unlink(missing_ok=True)
 
 
 def _escape(name: str) -> str:
@@ -106,7 +111,8 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except (PermissionError, OverflowError):
+        # Somebody else's process; or a number that no process has, so the file isn't ours.
         return True
     return True
 

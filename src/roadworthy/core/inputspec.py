@@ -19,7 +19,12 @@ from roadworthy.core.errors import UsageError
 from roadworthy.core.signature import Axis, Dim, Shape
 
 _SPEC = re.compile(r"^(?P<name>[^\[\]\s]+?)(?:\[(?P<axes>[^\[\]]*)\](?::(?P<dtype>\w+))?)?$")
-_RANGE = re.compile(r"^(?P<name>[A-Za-z_]\w*)=(?P<low>\d+)\.\.(?P<high>\d+)(?::(?P<step>\d+))?$")
+_RANGE = re.compile(
+    r"^(?P<name>[A-Za-z_]\w*)=(?P<low>[0-9]{1,18})\.\.(?P<high>[0-9]{1,18})"
+    r"(?::(?P<step>[0-9]{1,18}))?$"
+)
+# At most 18 digits: what a 64-bit integer surely holds.
+_SIZE = re.compile(r"^[0-9]{1,18}$")
 _NAME = re.compile(r"^[A-Za-z_]\w*$")
 _FORM = "write it as 'image[batch=1..8,3,h=256..1024:32,w]' or 'image[1,3,224,224]:float32'"
 
@@ -79,7 +84,7 @@ def _parse_one(text: str) -> InputSpec:
 
 
 def _parse_axis(part: str, text: str) -> Axis:
-    if part.isdigit():
+    if _SIZE.match(part):
         return int(part)
     if _NAME.match(part):
         return Dim(part)

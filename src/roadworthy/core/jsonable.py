@@ -16,11 +16,15 @@ import numpy as np
 def plain(value: Any) -> Any:
     """Return the value as JSON types. Infinities and NaN become the strings "inf", "-inf", "nan".
 
+    Text that isn't Unicode (file names may hold any bytes) is written with backslashes.
+
     Raises:
         TypeError: a type that has no JSON form here.
     """
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int):
         return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if hasattr(value, "to_json"):
@@ -28,12 +32,14 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in (sorted(value) if isinstance(value, set) else value)]
+        return [
+            plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)
+        ]
     if isinstance(value, Path | Enum):
-        return str(value)
-    if isinstance(value, np.generic):
+        return plain(str(value))
+    if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
         return plain(value.item())
     raise TypeError(f"no JSON form for {type(value).__name__}")
 

@@ -7,7 +7,6 @@ one feed. Never invented in silence: random samples are named `random` and carry
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from roadworthy.core.account import SamplesAccount, take_account
-from roadworthy.core.errors import SamplesError
+from roadworthy.core.errors import InputError, SamplesError
 from roadworthy.core.signature import Array, Dim, Feed, Signature
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 )
 RANDOM = "random"
+# Integers that NumPy by itself doesn't have.
+_SMALL_INTEGERS = frozenset({"int2", "int4", "uint2", "uint4"})
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,11 @@ class Samples(Sequence[Feed]):
                 signature.bind(item.load())
             except SamplesError:
                 raise
-            except Exception as error:
-                what = getattr(error, "what", str(error))
+            except InputError as error:
                 raise SamplesError(
-                    f"sample {item.name} doesn't fit the network: {what}",
+                    f"sample {item.name} doesn't fit the network: {error.what}",
                     where=self.source,
-                    remedy=getattr(error, "remedy", None),
+                    remedy=error.remedy,
                 ) from error
 
 
@@ -129,6 +129,8 @@ def load_samples(
     if path.is_file():
         items, kind = _file_items(path, ranks, default_input, images, many=True)
         return Samples(str(path), kind, items)
+    if not path.is_dir():
+        raise SamplesError("the samples are neither a file nor a folder", where=str(path))
     files = sorted(item for item in path.iterdir() if _is_sample(item))
     if not files:
         raise SamplesError(
@@ -146,14 +148,16 @@ def load_samples(
 
 
 def random_samples(signature: Signature, count: int = 4, seed: int = 0) -> Samples:
-    """Invent samples: normal floats, small integers; every open axis takes its lowest size ≥ 2.
+    """Invent samples: normal floats, small integers; every axis takes its lowest size ≥ 2.
 
     They are marked `random` for good, and everything made from them is called a smoke test.
     """
 
     def size(dim: Dim) -> int:
-        floor = max(dim.low, 2)
-        return floor if dim.allows(floor) else (dim.largest or floor)
+        if dim.largest is None:
+            return max(dim.low, 2)
+        steps = -(-max(0, 2 - dim.low) // dim.step)
+        return min(dim.low + steps * dim.step, dim.largest)
 
     shapes = signature.shapes({name: size(dim) for name, dim in signature.dims.items()})
 
@@ -170,14 +174,13 @@ def random_samples(signature: Signature, count: int = 4, seed: int = 0) -> Sampl
 
 def _invent(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     if dtype == "bool":
-        return rng.integers(0, 2, shape).astype(bool)
+        return np.asarray(rng.integers(0, 2, shape)).astype(bool)
     if dtype == "str":
         raise SamplesError("random text can't be invented", remedy="give real samples")
-    kind = np.dtype(dtype).kind if dtype != "bfloat16" else "f"
-    if kind in "iu":
-        return rng.integers(0, 8, shape).astype(dtype)
-    if dtype == "bfloat16":
-        raise SamplesError("random bfloat16 can't be invented", remedy="give real samples")
+    if dtype.startswith(("int", "uint")) and dtype not in _SMALL_INTEGERS:
+        return np.asarray(rng.integers(0, 8, shape)).astype(dtype)
+    if dtype not in ("float16", "float32", "float64", "complex64", "complex128"):
+        raise SamplesError(f"random {dtype} can't be invented", remedy="give real samples")
     return np.asarray(rng.standard_normal(shape)).astype(dtype)
 
 
@@ -247,15 +250,12 @@ def read_npz(path: Path) -> dict[str, Array]:
     Raises:
         SamplesError: not an npz, truncated, empty, or holding Python objects.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise SamplesError("the file holds one array, not named ones", where=str(path))
-            arrays = {name: file[name] for name in file.files}
-    except SamplesError:
-        raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+    arrays = _load_numpy(path)
+    if isinstance(arrays, np.ndarray):
+        raise SamplesError("the file holds one array, not named ones", where=str(path))
+    strangers = [name for name, value in arrays.items() if not isinstance(value, np.ndarray)]
+    if strangers:
+        raise SamplesError(f"{strangers[0]!r} in the file is not an array", where=str(path))
     if not arrays:
         raise SamplesError("the file holds no arrays", where=str(path))
     return arrays
@@ -267,21 +267,40 @@ def read_npy(path: Path) -> Array:
     Raises:
         SamplesError: not an npy, truncated, or holding Python objects.
     """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(loaded, np.ndarray):
+    array = _load_numpy(path)
+    if not isinstance(array, np.ndarray):
         raise SamplesError("the file holds several arrays, not one", where=str(path))
-    return loaded
+    return array
+
+
+def _load_numpy(path: Path) -> Array | dict[str, Any]:
+    try:
+        # Opened here, because NumPy leaves a damaged .npz open.
+        with path.open("rb") as file:
+            loaded: Any = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else dict(loaded.items())
+    # Damaged bytes raise what they like, from zlib, zipfile, tokenize, …
+    except Exception as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> SamplesError:
     objects = "allow_pickle" in str(error)
+    if objects and not _begins_like_arrays_or_pickle(path):
+        # NumPy calls every file that it doesn't know a pickle.
+        return SamplesError(
+            "the file holds no NumPy arrays", where=str(path), remedy="save it with numpy.savez"
+        )
+    text = str(error).strip() or type(error).__name__
     return SamplesError(
         "the file holds pickled Python objects, which are never loaded"
         if objects
-        else f"the file can't be read as arrays: {str(error).splitlines()[0]}",
+        else f"the file can't be read as arrays: {text.splitlines()[0]}",
         where=str(path),
         remedy="save plain arrays with numpy.savez" if objects else "save it again",
     )
+
+
+def _begins_like_arrays_or_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6).startswith((b"\x93NUMPY", b"PK", b"\x80"))

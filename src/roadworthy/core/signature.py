@@ -57,8 +57,10 @@ class Dim:
         return self.low + (self.high - self.low) // self.step * self.step
 
     def allows(self, size: int) -> bool:
-        """Tell whether an axis of this many elements is within the stated range."""
-        if size < self.low or (self.high is not None and size > self.high):
+        """Tell whether an axis of this many elements is within the range; open axes take any."""
+        if self.high is None:
+            return size >= 0
+        if not self.low <= size <= self.high:
             return False
         return (size - self.low) % self.step == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,6 +121,17 @@ class Verdict:
         lines += [f"{check.name}: {check.detail}" for check in self.self_checks if not check.passed]
         return tuple(lines)
 
+    def worst_of(self, metric: str) -> dict[str, float]:
+        """Return, per output, the largest value of one metric over all cases."""
+        found: dict[str, float] = {}
+        for case in self.cases:
+            for output in case.outputs:
+                value = float(getattr(output.metrics, metric))
+                known = found.get(output.name)
+                if known is None or value > known or math.isnan(value):
+                    found[output.name] = value
+        return found
+
     def worst(self) -> dict[str, OutputVerdict]:
         """Return, per output, its verdict in the case with the largest error against its limit."""
         found: dict[str, OutputVerdict] = {}
@@ -135,4 +147,6 @@ def _excess(output: OutputVerdict) -> float:
     """Error over limit; a failed output ranks above every passed one."""
     value: float = getattr(output.metrics, output.tolerance.metric)
     ratio = value / output.tolerance.limit if output.tolerance.limit > 0 else value
+    if math.isnan(ratio):
+        return math.inf
     return ratio + (1e9 if output.failures else 0.0)

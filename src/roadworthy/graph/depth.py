@@ -28,28 +28,33 @@ def arithmetic_depth(model: ir.Model) -> int:
     functions = {
         (function.domain, function.name): function for function in model.functions.values()
     }
-    return _depth(model.graph, functions, frozenset())
+    return _depth(model.graph, functions, frozenset(), {})
 
 
 def _depth(
     graph: ir.Graph | ir.Function,
     functions: dict[tuple[str, str], ir.Function],
     active: frozenset[tuple[str, str]],
+    depths: dict[int, int],
 ) -> int:
-    depths: dict[int, int] = {}
+    """Return the depth of the deepest node; `depths` knows the values that come from outside."""
     deepest = 0
     for node in graph:
         before = max((depths.get(id(value), 0) for value in node.inputs if value), default=0)
-        own = 0 if node.op_type in _EXACT else 1
+        after = before + (0 if node.op_type in _EXACT else 1)
         key = (node.domain, node.op_type)
         if key in functions and key not in active:
-            own = _depth(functions[key], functions, active | {key})
+            body = functions[key]
+            inside = {id(value): before for value in body.inputs}
+            after = max(before, _depth(body, functions, active | {key}, inside))
         for attribute in node.attributes.values():
             for inner in _subgraphs(attribute):
-                own = max(own, _depth(inner, functions, active))
+                # A sub-graph also sees the values around it, which may be deep already.
+                inside = depths | {id(value): before for value in inner.inputs}
+                after = max(after, _depth(inner, functions, active, inside))
         for value in node.outputs:
-            depths[id(value)] = before + own
-        deepest = max(deepest, before + own)
+            depths[id(value)] = after
+        deepest = max(deepest, after)
     return deepest
 
 

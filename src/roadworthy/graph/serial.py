@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roadworthy.core.errors import InputError
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -26,18 +28,47 @@ def weight_bytes(model: ir.Model) -> int:
 
 
 def to_files(model: ir.Model, name: str) -> dict[str, bytes]:
-    """Serialise; the first file is the model, a second one holds the weights of a large model."""
+    """Serialise; the first file is the model, a second one holds the weights of a large model.
+
+    The files need nothing beside them, wherever the model's weights lay before; the model itself
+    stays as it is.
+
+    Raises:
+        InputError: the model names an external data file that can't be read.
+    """
     import onnx_ir as ir
 
-    if weight_bytes(model) < EXTERNAL_FROM_BYTES:
-        return {name: ir.to_proto(model).SerializeToString()}
-    with tempfile.TemporaryDirectory(prefix="roadworthy-") as folder:
-        path = Path(folder) / name
-        ir.save(model, path, external_data=f"{name}.data")
-        return {
-            name: path.read_bytes(),
-            f"{name}.data": (path.parent / f"{name}.data").read_bytes(),
-        }
+    try:
+        if weight_bytes(model) < EXTERNAL_FROM_BYTES:
+            return {name: ir.to_proto(_with_weights_inside(model)).SerializeToString()}
+        with tempfile.TemporaryDirectory(prefix="roadworthy-") as folder:
+            path = Path(folder) / name
+            ir.save(model, path, external_data=f"{name}.data")
+            return {
+                name: path.read_bytes(),
+                f"{name}.data": (path.parent / f"{name}.data").read_bytes(),
+            }
+    except FileNotFoundError as error:
+        raise InputError(
+            "a file with weights of the model is missing",
+            where=str(error.filename or error),
+            remedy="keep the external data files beside the .onnx file, under their own names",
+        ) from error
+
+
+def _with_weights_inside(model: ir.Model) -> ir.Model:
+    """Return the model, or a copy of it if some weights still lie in a file.
+
+    `to_proto` would write such weights as a reference to their file, which no engine carries.
+    """
+    import onnx_ir as ir
+
+    outside = any(
+        isinstance(value.const_value, ir.ExternalTensor)
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+    )
+    return ir.external_data.load_to_model(model.clone()) if outside else model
 
 
 def digest(files: Mapping[str, bytes]) -> str:

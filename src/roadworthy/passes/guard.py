@@ -78,23 +78,33 @@ def _try(
 ) -> tuple[ir.Model, str, str]:
     """Return (the model to go on with, outcome, why)."""
     try:
-        result = item(model)
+        # A copy, so that not even a pass that changes its input leaves a trace.
+        result = item(model.clone())
     except PassRefused as error:
         return model, "not applied", str(error)
     except (ir.passes.PassError, ir.passes.InvariantError) as error:
-        return model, "not applied", str(error).splitlines()[0]
+        return model, "not applied", _first_line(error)
+    # A pass with a defect is no reason to ship nothing: it is named, the model stays as it was.
+    except Exception as error:
+        return (
+            model,
+            "rolled back",
+            f"the pass failed: {type(error).__name__}: {_first_line(error)}",
+        )
     if not result.modified:
         return model, "kept", "nothing to change"
     candidate = result.model
-    changed = _signature_change(signature, signature_of(candidate))
-    if changed:
-        return model, "rolled back", f"the signature changed: {changed}"
-    _restore_interface(candidate, model)
-    candidate.ir_version = model.ir_version
     try:
+        changed = _signature_change(signature, signature_of(candidate))
+        if changed:
+            return model, "rolled back", f"the signature changed: {changed}"
+        _restore_interface(candidate, model)
+        candidate.ir_version = model.ir_version
         actual = _answers(candidate, signature, probes)
     except RoadworthyError as error:
         return model, "rolled back", f"the new graph doesn't run: {error.what}"
+    except Exception as error:  # a graph that can't even be written raises what it likes
+        return model, "rolled back", f"the new graph is broken: {_first_line(error)}"
     failure = _answers_change(probes, expected, actual, limits)
     if failure:
         return model, "rolled back", f"the answers changed: {failure}"
@@ -130,13 +140,20 @@ def _shape_key(spec: TensorSpec, kind: str) -> object:
 
 def _restore_interface(candidate: ir.Model, original: ir.Model) -> None:
     """Give inputs and outputs the names of axes that they had."""
-    for ours, theirs in zip(
-        (*candidate.graph.inputs, *candidate.graph.outputs),
-        (*original.graph.inputs, *original.graph.outputs),
-        strict=True,
-    ):
-        ours.shape = theirs.shape
+    for ours, theirs in zip(_interface(candidate), _interface(original), strict=True):
+        ours.shape = None if theirs.shape is None else theirs.shape.copy()
         ours.type = theirs.type
+
+
+def _interface(model: ir.Model) -> list[ir.Value]:
+    """Return what the signature names; old models list initialisers as inputs too."""
+    inputs = [value for value in model.graph.inputs if not value.is_initializer()]
+    return [*inputs, *model.graph.outputs]
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _answers(

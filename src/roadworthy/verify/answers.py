@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -70,12 +70,55 @@ class _Stored:
         return raw.view(self.dtype).reshape(self.shape)
 
 
+class JudgedCase(Protocol):
+    """One setting of the symbolic axes, with inputs and the answers that are trusted for them."""
+
+    @property
+    def name(self) -> str:
+        """See `core.verdict.CaseVerdict.case`."""
+        ...
+
+    @property
+    def derived(self) -> bool:
+        """True when the inputs were made from the samples."""
+        ...
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The symbolic axes' sizes."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def pairs(self) -> Iterator[tuple[str, Feed, Answers]]:
+        """Yield (sample name, feed, trusted answers), one at a time."""
+        ...
+
+
 @dataclass(frozen=True)
-class JudgedCase:
-    """A case with the reference's answers, in the order of its feeds."""
+class AnsweredCase:
+    """A planned case with the reference's answers, in the order of its feeds."""
 
     case: Case
     _answers: tuple[dict[str, _Stored], ...]
+
+    @property
+    def name(self) -> str:
+        """See `JudgedCase`."""
+        return self.case.name
+
+    @property
+    def derived(self) -> bool:
+        """See `JudgedCase`."""
+        return self.case.derived
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """See `JudgedCase`."""
+        return self.case.sizes
+
+    def __len__(self) -> int:
+        return len(self._answers)
 
     def pairs(self) -> Iterator[tuple[str, Feed, Answers]]:
         """Yield (sample name, feed, reference answers), one at a time."""
@@ -95,12 +138,16 @@ class TrustedAnswers:
         seconds: time spent in the judge and in FP64, reported apart from the comparison.
     """
 
-    cases: tuple[JudgedCase, ...] = ()
+    cases: tuple[AnsweredCase, ...] = ()
     noise: dict[str, float | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     _fine_failures: dict[str, int] = field(default_factory=dict, repr=False)
     _store: _Store = field(default_factory=_Store, repr=False)
+
+    def close(self) -> None:
+        """Delete the answers. May be called twice."""
+        self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +158,7 @@ class TrustedAnswers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._store.close()
+        self.close()
 
 
 def trusted_answers(
@@ -126,7 +173,7 @@ def trusted_answers(
     try:
         judged = [_judge_case(trusted, reference, case, progress) for case in cases]
     except BaseException:
-        trusted._store.close()
+        trusted.close()
         raise
     trusted.cases = tuple(case for case in judged if case is not None)
     trusted.notes += [
@@ -138,7 +185,7 @@ def trusted_answers(
 
 def _judge_case(
     trusted: TrustedAnswers, reference: Reference, case: Case, progress: Progress
-) -> JudgedCase | None:
+) -> AnsweredCase | None:
     stored: list[dict[str, _Stored]] = []
     fine_feeds = _fine_indices(case, trusted)
     for index, (name, feed) in enumerate(case.feeds()):
@@ -156,7 +203,7 @@ def _judge_case(
         else:
             for output in answers:
                 trusted.noise.setdefault(output, None)
-    return JudgedCase(case, tuple(stored))
+    return AnsweredCase(case, tuple(stored))
 
 
 def _run_judge(

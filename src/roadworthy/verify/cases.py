@@ -83,7 +83,8 @@ def _settings(signature: Signature, usual: dict[str, int]) -> dict[str, dict[str
         "largest": {n: usual[n] if d.is_open else d.largest or d.low for n, d in dims.items()},
     }
     if batch is not None:
-        size = _MIXED_BATCH if batch.is_open else min(_MIXED_BATCH, batch.largest or 1)
+        most = batch.largest
+        size = _MIXED_BATCH if most is None else min(_MIXED_BATCH, most)
         settings["batch"] = {**usual, batch.name: _nearest(batch, size)}
     return settings
 
@@ -93,7 +94,11 @@ def _odd_size(dim: Dim, usual: int, index: int) -> int:
     if dim.is_open:
         return usual + 1 + usual % 2 + 2 * index
     allowed = range(dim.low, (dim.largest or dim.low) + 1, dim.step)
-    inner = [size for size in allowed if size not in (usual, allowed[0], allowed[-1])]
+    # Oddness repeats at every second step, so that the sizes about the usual one are enough.
+    reach = 2 * index + 6
+    centre = (usual - dim.low) // dim.step
+    near = allowed[max(0, centre - reach) : centre + reach + 1]
+    inner = [size for size in near if size not in (usual, allowed[0], allowed[-1])]
     if not inner:
         return usual
     # Largest power of two that divides the size: the smaller, the odder. Then nearest to usual.
@@ -133,7 +138,14 @@ def _reshape(arrays: Sequence[Array], shape: tuple[int, ...], batch: Dim | None)
     if batch is None or not shape:
         return _fit(arrays[0], shape)
     fitted = [_fit(array, (array.shape[0], *shape[1:])) for array in arrays]
-    return _fit(np.concatenate(fitted), shape, middle=False)
+    # The first row of each sample, then the second of each, …: no batch of one sample's rows only.
+    rows = [
+        array[row : row + 1]
+        for row in range(max(len(array) for array in fitted))
+        for array in fitted
+        if row < len(array)
+    ]
+    return _fit(np.concatenate(rows or fitted), shape, middle=False)
 
 
 def _fit(array: Array, shape: tuple[int, ...], *, middle: bool = True) -> Array:
@@ -148,4 +160,5 @@ def _fit(array: Array, shape: tuple[int, ...], *, middle: bool = True) -> Array:
             array = np.zeros((*array.shape[:axis], size, *array.shape[axis + 1 :]), array.dtype)
             continue
         array = np.take(array, (start + np.arange(size)) % have, axis=axis)
-    return np.ascontiguousarray(array)
+    # Not `ascontiguousarray`, which makes a vector of a scalar.
+    return np.asarray(array, order="C")

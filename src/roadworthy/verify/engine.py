@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from roadworthy.backends.base import Engine, Session
-from roadworthy.core.errors import RoadworthyError, RunError, WrongAnswersError
+from roadworthy.core.errors import RoadworthyError, UsageError, WrongAnswersError
 from roadworthy.core.signature import dtype_name
 from roadworthy.core.verdict import CaseVerdict, Tolerance, Verdict
 from roadworthy.verify.answers import JudgedCase, Progress, TrustedAnswers, silent
@@ -34,41 +34,67 @@ def tolerances(trusted: TrustedAnswers, depth: int) -> dict[str, Tolerance]:
 
 def verify_engine(
     engine: Engine,
-    trusted: TrustedAnswers,
+    cases: Sequence[JudgedCase],
     limits: Mapping[str, Tolerance],
     progress: Progress = silent,
 ) -> Verdict:
-    """Judge the very engine that ships at every case; failures are in the verdict, not raised."""
-    seconds = {"engine": 0.0, "compare": 0.0}
-    with engine.open() as session:
-        cases = tuple(
-            _judge_case(session, case, limits, seconds, progress) for case in trusted.cases
-        )
+    """Judge the very engine that ships at every case; failures are in the verdict, not raised.
+
+    Args:
+        engine: is opened here.
+        cases: at least one, the samples first: the self-checks take their inputs from it.
+        limits: the tolerance of every output that is judged.
+        progress: told what is being done.
+    """
+    judged = judge_cases(engine, cases, limits, progress)
     started = time.perf_counter()
     progress("self-checks", 0.0)
-    feeds = [feed for _, feed in islice(trusted.cases[0].case.feeds(), _SELF_CHECK_FEEDS)]
+    feeds = [feed for _, feed, _ in islice(cases[0].pairs(), _SELF_CHECK_FEEDS)]
     checks = self_checks(engine, feeds, limits)
-    seconds["self_checks"] = time.perf_counter() - started
-    return Verdict(cases, checks, {**trusted.seconds, **seconds})
+    seconds = {**judged.seconds, "self_checks": time.perf_counter() - started}
+    return Verdict(judged.cases, checks, seconds)
+
+
+def judge_cases(
+    engine: Engine,
+    cases: Sequence[JudgedCase],
+    limits: Mapping[str, Tolerance],
+    progress: Progress = silent,
+) -> Verdict:
+    """Judge an engine at every case, without the self-checks; arguments as of `verify_engine`.
+
+    Raises:
+        UsageError: an output has no tolerance, so that it would pass unseen.
+    """
+    unjudged = [spec.name for spec in engine.signature.outputs if spec.name not in limits]
+    if unjudged:
+        raise UsageError(
+            f"there are no trusted answers for the outputs {unjudged}",
+            where=str(engine.target),
+            remedy="give answers for every output of the network",
+        )
+    seconds = {"engine": 0.0, "compare": 0.0}
+    with engine.open() as session:
+        verdicts = tuple(_judge_case(session, case, limits, seconds, progress) for case in cases)
+    return Verdict(verdicts, (), seconds)
 
 
 def _judge_case(
     session: Session,
-    judged: JudgedCase,
+    case: JudgedCase,
     limits: Mapping[str, Tolerance],
     seconds: dict[str, float],
     progress: Progress,
 ) -> CaseVerdict:
-    case = judged.case
     judges = {name: OutputJudge(name, limit) for name, limit in limits.items()}
     failures: list[str] = []
     count = 0
-    for name, feed, expected in judged.pairs():
+    for name, feed, expected in case.pairs():
         progress(f"verify: {case.name}", count / len(case))
         started = time.perf_counter()
         try:
             answers = session.run(feed)
-        except RunError as error:
+        except RoadworthyError as error:
             failures.append(f"sample {name}: the engine gave no answer: {error.what}")
             continue
         ran = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from roadworthy.core.signature import Answers, Array, dtype_name
@@ -55,18 +56,24 @@ class OutputJudge:
 
     def _worst(self) -> Metrics:
         pairs = self._pairs or [("none", EQUAL)]
-        worst_sample, _ = max(pairs, key=lambda item: getattr(item[1], self.tolerance.metric))
+        judged = [getattr(pair, self.tolerance.metric) for _, pair in pairs]
+        worst_sample, _ = pairs[judged.index(_worst_of(judged))]
         values = [pair for _, pair in pairs]
         return Metrics(
-            mvre=max(pair.mvre for pair in values),
-            max_abs=max(pair.max_abs for pair in values),
-            relative_l2=max(pair.relative_l2 for pair in values),
-            cosine=min(pair.cosine for pair in values),
-            sqnr_db=min(pair.sqnr_db for pair in values),
-            mismatch_share=max(pair.mismatch_share for pair in values),
+            mvre=_worst_of([pair.mvre for pair in values]),
+            max_abs=_worst_of([pair.max_abs for pair in values]),
+            relative_l2=_worst_of([pair.relative_l2 for pair in values]),
+            cosine=-_worst_of([-pair.cosine for pair in values]),
+            sqnr_db=-_worst_of([-pair.sqnr_db for pair in values]),
+            mismatch_share=_worst_of([pair.mismatch_share for pair in values]),
             bit_equal=all(pair.bit_equal for pair in values),
             worst_sample=worst_sample,
         )
+
+
+def _worst_of(values: list[float]) -> float:
+    """Return the largest, or the first NaN: `max` keeps or loses a NaN by its place."""
+    return next((value for value in values if math.isnan(value)), max(values))
 
 
 def _absolute_failures(pair: PairMetrics) -> list[str]:

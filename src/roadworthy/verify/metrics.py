@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from roadworthy.core.signature import Array
 # Elements per block: two float64 copies of a block stay in a second-level cache.
 _BLOCK = 1 << 16
 MVRE_FLOOR = 1e-3
+# Between these the sum of a thousand million squares neither overflows nor vanishes.
+_SQUARE_LOW, _SQUARE_HIGH = 1e-140, 1e140
+# A reference that varies by less than this share of its size (8 times FP32's eps) is constant.
+_ROUNDING = 2.0**-20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +55,32 @@ def compare_pair(reference: Array, answer: Array) -> PairMetrics:
         return EQUAL
     if r.dtype.kind in "OUST":
         share = float(np.mean(r != y))
+        if share == 0.0:
+            return EQUAL
         return PairMetrics(share, share, share, 1.0 - share, 0.0, share, False, 0, False, False)
     if r.dtype.kind == "c":
-        return compare_pair(
-            r.view(r.real.dtype), np.ascontiguousarray(y).view(np.asarray(y).real.dtype)
-        )
-    return _compare_numbers(r, y)
+        return compare_pair(_parts(r), _parts(y))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = _scale(r)
+        if scale == 1.0:
+            return _compare_numbers(r, y)
+        scaled = _compare_numbers(r * scale, y * scale)
+        return replace(scaled, max_abs=scaled.max_abs / scale)
+
+
+def _parts(array: Array) -> Array:
+    """Return a complex array as its real and imaginary parts in turn."""
+    return np.ascontiguousarray(array).view(array.real.dtype)
+
+
+def _scale(r: Array) -> float:
+    """Return the power of two that brings doubles near 1 where their squares leave the range."""
+    if r.dtype.kind != "f" or r.dtype.itemsize < 8:
+        return 1.0
+    peak = float(np.max(np.abs(r), where=np.isfinite(r), initial=0.0))
+    if peak == 0.0 or _SQUARE_LOW < peak < _SQUARE_HIGH:
+        return 1.0
+    return 2.0 ** -max(-1000, min(1000, math.frexp(peak)[1]))
 
 
 def _bits(array: Array) -> Array:
@@ -96,7 +120,7 @@ def _compare_numbers(r: Array, y: Array) -> PairMetrics:
         bit_equal=False,
         nonfinite=sums.nonfinite,
         all_zero=_is_all(y, 0) and not _is_all(r, 0),
-        constant=r.size > 1 and _is_all(y, y[0]) and not _is_all(r, r[0]),
+        constant=r.size > 1 and _is_all(y, y[0]) and _varies(r),
     )
 
 
@@ -113,7 +137,9 @@ def _add_block(sums: _Sums, r_raw: Array, y_raw: Array, floor: float) -> None:
     sums.y2 += _dot(y, y)
     sums.ry += _dot(r, y)
     distance = np.abs(np.subtract(y, r, out=y), out=y)
-    sums.mismatches += int(np.count_nonzero(distance))
+    # In float64 two 64-bit integers can be equal that aren't.
+    exact = r_raw != y_raw if r_raw.dtype.kind in "iu" else distance
+    sums.mismatches += int(np.count_nonzero(exact))
     sums.d2 += _dot(distance, distance)
     sums.max_abs = max(sums.max_abs, float(distance.max()))
     scale = np.maximum(np.abs(r, out=r), floor, out=r)
@@ -159,6 +185,18 @@ def _ratio(error: float, norm: float) -> float:
 
 def _extreme(sums: _Sums) -> float:
     return math.inf if sums.d2 == 0.0 else -math.inf
+
+
+def _varies(r: Array) -> bool:
+    """Tell whether a reference is more than one value and its rounding."""
+    if r.dtype.kind in "biu":
+        return not _is_all(r, r[0])
+    values = r.astype(np.float64)
+    finite = values[np.isfinite(values)]
+    if finite.size < r.size:
+        return not _is_all(r, r[0])
+    low, high = float(finite.min()), float(finite.max())
+    return high - low > _ROUNDING * max(abs(low), abs(high))
 
 
 def _is_all(array: Array, value: object) -> bool:

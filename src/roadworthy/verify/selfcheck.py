@@ -24,6 +24,7 @@ from roadworthy.core.verdict import SelfCheck, Tolerance
 from roadworthy.verify.metrics import compare_pair
 
 _THREAD_RUNS = 4
+_BATCH_ROWS = 4
 
 
 def self_checks(
@@ -72,9 +73,11 @@ def _compare(
         equal = equal and pair.bit_equal
         tolerance = tolerances[output]
         value: float = getattr(pair, tolerance.metric)
-        excess = value / tolerance.limit if tolerance.limit else value
-        if pair.nonfinite or not excess <= worst:
-            worst, name = (np.inf if pair.nonfinite else excess), output
+        excess = value / tolerance.limit if tolerance.limit else np.inf if value else 0.0
+        if pair.nonfinite or np.isnan(excess):
+            excess = np.inf
+        if excess > worst:
+            worst, name = excess, output
     if worst > 1.0:
         return False, f"output {name!r} differs by {worst:.3g} times its tolerance", equal
     return True, "equal to the last bit" if equal else "within tolerance, not bit-equal", equal
@@ -111,7 +114,9 @@ def _strides(
     session: Session, feeds: list[Feed], tolerances: Mapping[str, Tolerance]
 ) -> tuple[bool, str]:
     straight = session.run(feeds[0])
-    strided = session.run({name: np.asfortranarray(array) for name, array in feeds[0].items()})
+    # Not `asfortranarray`, which makes a vector of a scalar.
+    columns = {name: np.asarray(array, order="F") for name, array in feeds[0].items()}
+    strided = session.run(columns)
     passed, detail, _ = _compare(straight, strided, tolerances)
     return passed, f"inputs in column order: {detail}"
 
@@ -144,7 +149,7 @@ def _batch(
 
 
 def _rows(feeds: list[Feed], batch: Dim) -> list[dict[str, Array]]:
-    """Return single rows of one shape, as many as the batch axis allows, at most 4."""
+    """Return single rows of one shape, as many as the batch axis allows, few if it does."""
     rows = [
         {name: array[i : i + 1] for name, array in feed.items()}
         for feed in feeds
@@ -152,7 +157,8 @@ def _rows(feeds: list[Feed], batch: Dim) -> list[dict[str, Array]]:
     ]
     shape = {name: array.shape for name, array in rows[0].items()} if rows else {}
     alike = [r for r in rows if {name: array.shape for name, array in r.items()} == shape]
-    count = min(len(alike), 4)
+    # More than the usual 4 where a smaller batch isn't allowed.
+    count = min(len(alike), max(_BATCH_ROWS, batch.low))
     while count > 1 and not batch.allows(count):
         count -= 1
     return alike[:count]
@@ -170,13 +176,14 @@ def _threads(
     with engine.open() as alone:
         expected = [alone.run(feed) for feed in inputs]
     results: list[list[Answers]] = [[], []]
-    errors: list[RoadworthyError] = []
+    errors: list[Exception] = []
 
     def work(index: int) -> None:
         try:
             with engine.open() as session:
                 results[index] = [session.run(inputs[index]) for _ in range(_THREAD_RUNS)]
-        except RoadworthyError as error:
+        # Whatever it is, it is raised again below: a thread of its own would lose it.
+        except Exception as error:
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]

@@ -34,7 +34,7 @@ def fp32_tolerance(noise: float | None, depth: int) -> Tolerance:
         noise: the worst sample's FP32-against-FP64 relative L2; None where FP64 can't be had.
         depth: arithmetic nodes on the longest path of the graph.
     """
-    floor = DEPTH_FACTOR * FP32_EPS * math.sqrt(max(depth, 1))
+    floor = min(DEPTH_FACTOR * FP32_EPS * math.sqrt(max(depth, 1)), FP32_CEILING)
     rounding = f"32·eps·√depth = {floor:.2g} at depth {depth}"
     if noise is None:
         return Tolerance("relative_l2", floor, f"assumed: {rounding}; FP64 couldn't be had")

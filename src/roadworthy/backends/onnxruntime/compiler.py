@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends.base import CompileOptions, Engine, Session, Support
+from roadworthy.backends.onnxruntime.exchange import Exchange
 from roadworthy.core.errors import CompileError, RunError, UnavailableError
 from roadworthy.core.signature import Answers, Array, Signature
 from roadworthy.core.target import Target
@@ -69,10 +70,22 @@ class OnnxRuntimeBackend:
             signature=signature,
             files=to_files(model, "model.onnx"),
             options=options,
-            fingerprint=fingerprint(target),
+            fingerprint=self.fingerprint(target),
         )
         self.open(engine).close()
         return engine
+
+    def fingerprint(self, target: Target) -> dict[str, str]:
+        """Return what an ONNX Runtime engine was verified with."""
+        import onnxruntime as ort
+
+        return {
+            "runtime": "onnxruntime",
+            "version": ort.__version__,
+            "provider": PROVIDERS[target.device or "cpu"],
+            "machine": platform.machine(),
+            "system": platform.system(),
+        }
 
     def open(self, engine: Engine) -> Session:
         """Open an engine here, on the device it was asked for and no other."""
@@ -81,6 +94,7 @@ class OnnxRuntimeBackend:
             raise UnavailableError(support.reason, where=str(engine.target), remedy=support.remedy)
         from roadworthy.backends.onnxruntime import runtime
 
+        exchange = Exchange(engine.signature)
         options = engine.options
         try:
             runner = runtime.Runner(
@@ -97,39 +111,28 @@ class OnnxRuntimeBackend:
                 f"ONNX Runtime refused the model: {_first_line(error)}",
                 where=str(engine.target),
             ) from error
-        return Session(engine.signature, _Translating(runner))
+        return Session(engine.signature, _Translating(runner, exchange))
 
 
 class _Translating:
-    """A runner whose foreign exceptions become `RunError`."""
+    """A runner that takes and gives the signature's dtypes, and fails with `RunError`."""
 
-    def __init__(self, runner: Any) -> None:
+    def __init__(self, runner: Any, exchange: Exchange) -> None:
         self._runner = runner
+        self._exchange = exchange
 
     def run(self, feed: dict[str, Array]) -> Answers:
+        ready = self._exchange.inputs(feed)
         try:
-            answers: Answers = self._runner.run(feed)
+            answers: Answers = self._runner.run(ready)
         except Exception as error:
             if not _is_foreign(error):
                 raise
             raise RunError(f"ONNX Runtime failed: {_first_line(error)}") from error
-        return answers
+        return self._exchange.outputs(answers)
 
     def close(self) -> None:
         self._runner.close()
-
-
-def fingerprint(target: Target) -> dict[str, str]:
-    """Return what an ONNX Runtime engine was verified with."""
-    import onnxruntime as ort
-
-    return {
-        "runtime": "onnxruntime",
-        "version": ort.__version__,
-        "provider": PROVIDERS[target.device or "cpu"],
-        "machine": platform.machine(),
-        "system": platform.system(),
-    }
 
 
 def _is_foreign(error: Exception) -> bool:

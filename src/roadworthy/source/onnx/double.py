@@ -54,6 +54,10 @@ def _retype(value: ir.Value) -> None:
 
 
 def _retype_attributes(node: ir.Node) -> None:
+    if node.op_type == "ConstantOfShape" and "value" not in node.attributes:
+        # Its default is an FP32 zero.
+        zero = ir.tensor(np.zeros(1, np.float64))
+        node.attributes["value"] = ir.AttrTensor("value", zero)
     for name, attribute in list(node.attributes.items()):
         if attribute.type == ir.AttributeType.TENSOR and node.op_type in (
             "Constant",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from google.protobuf.message import DecodeError
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.inputspec import InputSpec
 from roadworthy.core.signature import Axis, Dim, Signature, TensorSpec
+from roadworthy.graph.signature import check_tensors_only
 
 # The highest that the pinned ONNX Runtime reads; onnx 1.22 writes 14 by default.
 HIGHEST_IR_VERSION = 13
+_NUMBER = re.compile(r"^[0-9]{1,18}$")
 
 
 def load_onnx(path: Path) -> ir.Model:
@@ -24,9 +27,12 @@ def load_onnx(path: Path) -> ir.Model:
         InputError: not there, not ONNX, truncated, invalid, or its external data is missing.
     """
     if not path.is_file():
-        raise InputError("the model file doesn't exist", where=str(path))
+        what = "the model is a folder, not a file" if path.is_dir() else "the file doesn't exist"
+        raise InputError(what, where=str(path))
     try:
         proto = onnx.load_model_from_string(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"the file can't be read: {error.strerror}", where=str(path)) from error
     except (DecodeError, ValueError) as error:
         raise InputError(
             "the file is not an ONNX model, or it is truncated",
@@ -37,17 +43,24 @@ def load_onnx(path: Path) -> ir.Model:
     _load_external(proto, path)
     try:
         onnx.checker.check_model(proto, full_check=False)
-    except onnx.checker.ValidationError as error:
-        raise InputError(
-            f"the model is not valid ONNX: {_first_line(error)}",
-            where=str(path),
-            remedy="export it again; `python -m onnx.checker` shows the whole complaint",
-        ) from error
-    except ValueError as error:
+    # Damaged names, types and attributes raise what they like here, not `ValidationError` only.
+    except Exception as error:
         # The checker serialises the model, which protobuf refuses above 2 GB; runtimes check again.
         if "exceeds maximum" not in str(error) and "too large" not in str(error).lower():
-            raise
-    return ir.from_proto(proto)
+            raise _invalid(path, error) from error
+    check_tensors_only(proto)
+    try:
+        return ir.from_proto(proto)
+    except Exception as error:  # as above
+        raise _invalid(path, error) from error
+
+
+def _invalid(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"the model is not valid ONNX: {_first_line(error)}",
+        where=str(path),
+        remedy="export it again; `python -m onnx.checker` shows the whole complaint",
+    )
 
 
 def _check_is_model(proto: onnx.ModelProto, path: Path) -> None:
@@ -70,6 +83,8 @@ def _load_external(proto: onnx.ModelProto, path: Path) -> None:
     base = path.absolute().parent
     for tensor in _external_tensors(proto):
         location = {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
+        # A NUL, which no path may hold, is as good as no location.
+        location = "" if "\0" in location else location
         file = (base / location).resolve()
         if not location or Path(location).is_absolute() or base.resolve() not in file.parents:
             raise InputError(
@@ -94,7 +109,14 @@ def _load_external(proto: onnx.ModelProto, path: Path) -> None:
 
 def _check_extent(tensor: onnx.TensorProto, file: Path, path: Path) -> None:
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+    offset, length = (entries.get(key) or "0" for key in ("offset", "length"))
+    if not (_NUMBER.match(offset) and _NUMBER.match(length)):
+        raise InputError(
+            f"the weights {tensor.name!r} have offset {offset!r} and length {length!r}",
+            where=str(path),
+            remedy="export the model again: these are numbers of bytes",
+        )
+    end = int(offset) + int(length)
     if end > file.stat().st_size:
         raise InputError(
             f"{file.name} is truncated: the weights {tensor.name!r} end at byte {end}, "
@@ -146,6 +168,13 @@ def _match_axis(
     said: Axis, has: Axis, known: TensorSpec, renamed: dict[str, Dim], fixed: dict[str, int]
 ) -> None:
     if isinstance(has, Dim):
+        before = renamed.get(has.name, fixed.get(has.name, said))
+        if before != said:
+            raise UsageError(
+                f"--inputs calls the model's axis {has.name!r} both {before} and {said}",
+                where=str(known),
+                remedy="it is one axis: give it one name and one range",
+            )
         if isinstance(said, Dim):
             renamed[has.name] = said
         else:

@@ -8,7 +8,6 @@ that backend is installed. Oracles that disagree: neither can judge, exit 3, bot
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,9 @@ from roadworthy.core.reference import Oracle, Reference
 from roadworthy.core.signature import Answers, Array, Feed, Signature, dtype_name
 from roadworthy.core.target import Target
 from roadworthy.graph.serial import to_files
+from roadworthy.source.given import feed_digest
 from roadworthy.source.onnx.double import to_double
+from roadworthy.source.onnx.evaluate import read_arrays, write_arrays
 from roadworthy.verify.metrics import compare_pair
 from roadworthy.verify.tolerance import MISMATCH_FLOOR, ORACLES_AGREE, is_floating
 
@@ -73,7 +74,7 @@ class EvaluatorOracle:
 
     def run(self, feed: Feed) -> Answers:
         """Return the answers in FP64 (integer outputs as they are), or raise `RunError`."""
-        key = _digest(feed)
+        key = feed_digest(feed)
         if key not in self._known:
             self._known[key] = self._evaluate(feed)
         return self._known[key]
@@ -82,11 +83,10 @@ class EvaluatorOracle:
         if self._left <= 0:
             raise RunError("the time for the reference evaluator is used up", where=self.name)
         folder = Path(self._folder.name)
-        np.savez(
-            folder / "feed.npz",
-            allow_pickle=False,
-            **{f"input:{k}": _doubled(v) for k, v in feed.items()},
-        )
+        try:
+            write_arrays(folder / "feed.npz", {k: _doubled(v) for k, v in feed.items()})
+        except ValueError as error:
+            raise RunError(f"the evaluator can't be asked: {error}", where=self.name) from error
         started = time.monotonic()
         try:
             done = subprocess.run(
@@ -107,16 +107,7 @@ class EvaluatorOracle:
             self._left = 0.0
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise RunError(f"the reference evaluator failed: {last}", where=self.name)
-        with np.load(folder / "answers.npz", allow_pickle=False) as file:
-            return {name.removeprefix("output:"): file[name] for name in file.files}
-
-
-def _digest(feed: Feed) -> str:
-    state = hashlib.sha256()
-    for name, array in sorted(feed.items()):
-        state.update(f"{name}:{array.shape}:{array.dtype}".encode())
-        state.update(np.ascontiguousarray(array).tobytes())
-    return state.hexdigest()
+        return read_arrays(folder / "answers.npz")
 
 
 def _doubled(array: Array) -> Array:

@@ -1,0 +1,85 @@
+"""`roadworthy deploy`: a trained network becomes a verified bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from roadworthy.cli import options
+from roadworthy.cli.output import Outcome, Reporter
+
+if TYPE_CHECKING:
+    from roadworthy.pipeline.deployment import Deployment
+
+
+def deploy(
+    source: Annotated[
+        str, typer.Argument(help="model.onnx, module.py:factory, package.module:factory, model.pt2")
+    ],
+    weights: options.Weights = None,
+    inputs: options.Inputs = None,
+    outputs: options.Outputs = None,
+    samples: options.SamplesPath = None,
+    preprocess: options.PreprocessFile = None,
+    target: options.Targets = None,
+    precision: Annotated[str, typer.Option(help="auto, fp32, …")] = "auto",
+    budget: Annotated[str | None, typer.Option(help="Largest error allowed: mvre=0.01")] = None,
+    objective: Annotated[str, typer.Option(help="latency, throughput or size")] = "latency",
+    out: Annotated[
+        Path | None, typer.Option(help="The bundle: a zip if named *.rw, else a folder.")
+    ] = None,
+    threads: options.Threads = None,
+    measure_seconds: Annotated[
+        float, typer.Option(min=0.0, help="Seconds of timing for each target; 0 leaves it out.")
+    ] = 10.0,
+    trust: options.Trust = False,
+    json: options.Json = False,
+) -> int:
+    """Take a trained network to a fast engine, and prove that it still gives the right answers.
+
+    Nothing is written unless the very engine that ships has agreed with the source framework on
+    your samples, and at the smallest, largest and odd sizes that you allow.
+    """
+    from roadworthy.cli.progress import ProgressDisplay
+    from roadworthy.pipeline.deploy import deploy as run
+    from roadworthy.pipeline.request import make_request
+
+    reporter = Reporter("deploy", json)
+    request = make_request(
+        source,
+        samples,
+        weights=weights,
+        inputs=inputs or [],
+        outputs=outputs or [],
+        preprocess=preprocess,
+        targets=target or [],
+        precision=precision,
+        budget=budget,
+        objective=objective,
+        out=out,
+        threads=threads,
+        trust=trust,
+        measure_seconds=measure_seconds,
+    )
+    with ProgressDisplay(silent=json) as progress:
+        deployment = run(request, progress)
+    if not json:
+        _tell(reporter, deployment)
+    return reporter.finish(Outcome(deployment.to_json(), deployment.error, deployment.exit_code))
+
+
+def _tell(reporter: Reporter, deployment: Deployment) -> None:
+    from roadworthy.cli.summary import summary
+
+    for result in deployment.results:
+        if result.certificate is not None:
+            summary(reporter, result.certificate)
+    if len(deployment.results) > 1:
+        reporter.say(f"chosen  {deployment.why}")
+    if deployment.bundle is not None:
+        reporter.say(f"bundle  [bold]{deployment.bundle}[/]")
+        reporter.say(f"        roadworthy report {deployment.bundle} --out report.html")
+    elif deployment.exit_code == 0:
+        reporter.say("no bundle was written: none was asked for (--out unet.rw)")

@@ -1,0 +1,37 @@
+"""Options that several commands share, so that they read and behave alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="Weights for a factory: .safetensors, or a .pth state dict.")
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(help="Names and shapes, e.g. 'image[batch=1..8,3,h=256..1024:32,w]'. Repeatable."),
+]
+Outputs = Annotated[list[str] | None, typer.Option(help="Names of the outputs: a,b.")]
+SamplesPath = Annotated[
+    str | None,
+    typer.Option(help="Real inputs: .npz, folder of .npy, folder of images; or 'random'."),
+]
+PreprocessFile = Annotated[
+    Path | None,
+    typer.Option(help="How images become inputs. Default: preprocess.json beside them."),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", help="backend[:device][==version]. Repeatable. Default onnxruntime."),
+]
+OneTarget = Annotated[
+    str | None, typer.Option("--target", help="backend[:device]. Default: what the bundle prefers.")
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of one inference. Default: what may be used.")
+]
+Trust = Annotated[bool, typer.Option("--trust", help="Let the files run code that they bring.")]

@@ -1,0 +1,36 @@
+"""`roadworthy predict`: run a bundle on images and draw what it sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from roadworthy.cli import options
+from roadworthy.cli.output import Outcome, Reporter
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A bundle: unet.rw, or a folder")],
+    images: Annotated[Path, typer.Argument(help="An image, or a folder of images")],
+    save: Annotated[
+        Path | None, typer.Option(help="A picture (one image) or a folder to write to.")
+    ] = None,
+    target: options.OneTarget = None,
+    json: options.Json = False,
+) -> int:
+    """Draw masks over images, with a legend. Uses the bundle's own preprocessing and classes."""
+    from rich.markup import escape
+
+    from roadworthy.cli.progress import ProgressDisplay
+    from roadworthy.pipeline.predict import predict_images
+
+    reporter = Reporter("predict", json)
+    with ProgressDisplay(silent=json) as progress:
+        predictions = predict_images(bundle, images, save, target, progress)
+    for item in predictions:
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in item.shares.items())
+        where = f" → {item.saved}" if item.saved else ""
+        reporter.say(f"{escape(item.image)}: {escape(shares)}{escape(where)}")
+    return reporter.finish(Outcome({"images": predictions}))

@@ -1,0 +1,84 @@
+"""A certificate in a few lines on the terminal."""
+
+from __future__ import annotations
+
+from roadworthy.cli.output import Reporter
+from roadworthy.core.certificate import Certificate, Comparison, Latency
+from roadworthy.core.verdict import Verdict
+
+
+def summary(reporter: Reporter, certificate: Certificate) -> None:
+    """Say what was judged, how it came out, and how fast it is."""
+    from rich.markup import escape
+
+    state = "[bold green]verified[/]" if certificate.passed else "[bold red]NOT verified[/]"
+    marks = "".join(f"  [yellow]({label})[/]" for label in certificate.labels)
+    reporter.say(f"{state}  {escape(certificate.target)}, {certificate.precision}{marks}")
+    reporter.say(
+        f"judge   {escape(certificate.reference.judge)}, {certificate.samples.count} samples"
+    )
+    tell_verdict(reporter, certificate.verdict)
+    for finding in certificate.samples.findings[:5]:
+        reporter.say(f"[yellow]sample[/]  {escape(finding)}")
+    if certificate.comparison is not None:
+        tell_comparison(reporter, certificate.comparison)
+    elif certificate.latency is not None:
+        tell_latency(reporter, certificate.latency)
+
+
+def tell_verdict(reporter: Reporter, verdict: Verdict) -> None:
+    """Say, per output, its largest error against its tolerance; then the shapes and self-checks."""
+    from rich.markup import escape
+
+    for name, output in verdict.worst().items():
+        metrics, tolerance = output.metrics, output.tolerance
+        mark = "[green]✓[/]" if output.passed else "[red]✗[/]"
+        value: float = getattr(metrics, tolerance.metric)
+        reporter.say(
+            f"output  {mark} {escape(name)}: MVRE {metrics.mvre:.2g}, "
+            f"{tolerance.metric.replace('_', ' ')} {value:.2g} ≤ {tolerance.limit:.2g} allowed "
+            f"[dim]({escape(tolerance.origin)})[/]"
+        )
+    shapes = ", ".join(
+        f"{case.case} {'×'.join(map(str, case.sizes.values()))}".strip()
+        + ("" if case.passed else " [red]✗[/]")
+        for case in verdict.cases
+    )
+    reporter.say(f"cases   {shapes}")
+    checks = ", ".join(
+        f"{check.name} {'[green]✓[/]' if check.passed else '[red]✗[/]'}"
+        for check in verdict.self_checks
+    )
+    if checks:
+        reporter.say(f"checks  {checks}")
+    for failure in verdict.failures[:8]:
+        reporter.say(f"[red]failed[/]  {escape(failure)}")
+
+
+def tell_latency(reporter: Reporter, latency: Latency) -> None:
+    """Say one subject's times."""
+    reporter.say(f"time    {latency.subject}: {_latency(latency)}")
+
+
+def tell_comparison(reporter: Reporter, comparison: Comparison) -> None:
+    """Say two subjects' times, and their ratio with its interval."""
+    faster = comparison.ratio >= 1
+    ratio = comparison.ratio if faster else 1 / comparison.ratio
+    low, high = comparison.ratio_low, comparison.ratio_high
+    if not faster:
+        low, high = 1 / high, 1 / low
+    tell_latency(reporter, comparison.subject)
+    reporter.say(
+        f"        [bold]{ratio:.2f}× {'faster' if faster else 'slower'}[/] "
+        f"({low:.2f}–{high:.2f}) than {comparison.baseline.subject}: "
+        f"p50 {comparison.baseline.p50_ms:.4g} ms"
+    )
+
+
+def _latency(latency: Latency) -> str:
+    steady = "" if latency.steady else ", [yellow]not steady[/]"
+    return (
+        f"p50 {latency.p50_ms:.4g} ms, p90 {latency.p90_ms:.4g} ms, "
+        f"{latency.throughput:.4g} samples/s, {latency.threads} threads, "
+        f"{latency.runs} runs{steady}"
+    )

@@ -1,0 +1,69 @@
+"""`roadworthy verify`: judge a bundle again, or a model against its reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from roadworthy.cli import options
+from roadworthy.cli.output import Outcome, Reporter
+
+
+def verify(
+    subject: Annotated[str, typer.Argument(help="A bundle, or model.onnx")],
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Trusted answers F.npz, or a model: module.py:factory, model.onnx"),
+    ] = None,
+    weights: options.Weights = None,
+    samples: options.SamplesPath = None,
+    preprocess: options.PreprocessFile = None,
+    inputs: options.Inputs = None,
+    target: options.OneTarget = None,
+    threads: options.Threads = None,
+    trust: options.Trust = False,
+    json: options.Json = False,
+) -> int:
+    """Verify on this machine. A bundle brings its samples and answers along."""
+    from roadworthy.bundle.reader import is_bundle
+    from roadworthy.cli.progress import ProgressDisplay
+    from roadworthy.cli.summary import tell_verdict
+    from roadworthy.core.errors import UsageError
+    from roadworthy.pipeline.verify import verify_bundle, verify_model
+
+    reporter = Reporter("verify", json)
+    path = Path(subject)
+    with ProgressDisplay(silent=json) as progress:
+        if is_bundle(path):
+            given = (reference, weights, samples, preprocess, inputs)
+            if any(item is not None and item != [] for item in given):
+                raise UsageError(
+                    "a bundle brings its own samples, answers and preprocess",
+                    where="--reference, --weights, --samples, --preprocess, --inputs",
+                    remedy="leave them out; or extract the model and verify that",
+                )
+            outcome = verify_bundle(path, target, progress)
+        else:
+            outcome = verify_model(
+                subject,
+                samples,
+                reference=reference,
+                weights=weights,
+                preprocess=preprocess,
+                inputs=inputs or [],
+                target=target,
+                threads=threads,
+                trust=trust,
+                progress=progress,
+            )
+    if not json:
+        for judged in outcome.judged:
+            state = "[bold green]verified[/]" if judged.passed else "[bold red]NOT verified[/]"
+            marks = "".join(f"  [yellow]({label})[/]" for label in judged.labels)
+            reporter.say(f"{state}  {judged.target} here{marks}")
+            tell_verdict(reporter, judged.verdict)
+            for note in judged.notes:
+                reporter.say(f"[yellow]note[/]    {note}")
+    return reporter.finish(Outcome(outcome.to_json(), outcome.error, outcome.exit_code))

@@ -1,0 +1,1 @@
+"""The road, as visible lines."""

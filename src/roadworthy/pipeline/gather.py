@@ -1,0 +1,90 @@
+"""Bring the samples in, through the contract of their preprocessing where they are images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from roadworthy.core.errors import InputError, UsageError
+from roadworthy.core.inputspec import InputSpec
+from roadworthy.core.samples import RANDOM, Samples, load_samples, random_samples
+from roadworthy.source.prepared import Source
+from roadworthy.vision.images import find_preprocess, image_loader
+from roadworthy.vision.preprocess import Preprocess
+
+
+def gather_samples(
+    given: Any, source: Source, specs: Sequence[InputSpec], preprocess: Path | None
+) -> tuple[Samples, Preprocess | None]:
+    """Return the samples and the contract they were made with, None for arrays.
+
+    Args:
+        given: a path, "random", one feed, or several feeds.
+        source: tells names and ranks of the inputs.
+        specs: what the user said of the inputs.
+        preprocess: the contract named by the user.
+
+    Raises:
+        SamplesError: no such samples, or unreadable ones.
+        UsageError: no samples were given at all.
+    """
+    if given is None:
+        raise UsageError(
+            "no samples were given, so nothing could be proven",
+            where="--samples",
+            remedy="give real inputs; --samples random makes a smoke test and says so",
+        )
+    contract = Preprocess.read(preprocess) if preprocess is not None else None
+    if isinstance(given, str | Path):
+        if str(given) == RANDOM:
+            return random_samples(source.declared(specs)), contract
+        path = Path(given)
+        contract = find_preprocess(path, preprocess)
+        ranks = source.input_ranks(specs)
+        loader = image_loader(contract, ranks) if contract is not None else None
+        samples = load_samples(path, ranks, source.default_input(specs), loader)
+        return samples, contract if _from_images(samples) or preprocess is not None else None
+    if isinstance(given, Mapping):
+        given = [given]
+    return Samples.of_arrays(list(given)), contract
+
+
+def _from_images(samples: Samples) -> bool:
+    return samples.kind in ("images", "mixed")
+
+
+def output_names(outputs: Sequence[str], contract: Preprocess | None) -> tuple[str, ...]:
+    """Return the names for the outputs: the user's, else the one that the contract speaks of."""
+    if outputs:
+        return tuple(outputs)
+    task = contract.task if contract is not None else None
+    name = (task.output or task.labels_output) if task is not None else None
+    return (name,) if name else ()
+
+
+def check_contract(contract: Preprocess | None, inputs: set[str], outputs: set[str]) -> None:
+    """Check that the contract and the network speak of the same tensors.
+
+    Raises:
+        InputError: the contract names an input or output that the network doesn't have.
+    """
+    if contract is None:
+        return
+    unknown = sorted(set(contract.inputs) ^ inputs)
+    if unknown:
+        raise InputError(
+            f"the preprocess makes {sorted(contract.inputs)}, the network takes {sorted(inputs)}",
+            where=contract.source,
+            remedy="name the inputs as the network does",
+        )
+    task = contract.task
+    if task is None:
+        return
+    wanted = {name for name in (task.output, task.labels_output) if name}
+    if not wanted & outputs:
+        raise InputError(
+            f"the task reads {sorted(wanted)}, the network's outputs are {sorted(outputs)}",
+            where=contract.source,
+            remedy="name the network's output with --outputs, or mend the task",
+        )

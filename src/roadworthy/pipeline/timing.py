@@ -1,0 +1,52 @@
+"""Time an engine, beside what its users run today where there is something to compare with."""
+
+from __future__ import annotations
+
+from roadworthy.backends.base import Engine
+from roadworthy.core.certificate import Comparison, Latency
+from roadworthy.measure.environment import usable_cpus
+from roadworthy.measure.paired import compare, measure
+from roadworthy.measure.subject import EngineSubject, LocalSubject
+from roadworthy.source.prepared import Prepared
+from roadworthy.verify.answers import Progress
+
+
+def time_engine(
+    engine: Engine,
+    prepared: Prepared,
+    threads: int | None,
+    seconds: float,
+    progress: Progress,
+) -> tuple[Latency, Comparison | None]:
+    """Time the engine on the first sample; beside the source framework where there is one.
+
+    Args:
+        engine: what ships.
+        prepared: gives the sample, and the baseline.
+        threads: of both sides; None takes what this process may use.
+        seconds: of timed work.
+        progress: told what is being done.
+    """
+    _, feed, _ = next(prepared.trusted.cases[0].pairs())
+    sizes = engine.signature.bind(feed)
+    batch = engine.signature.batch_dim
+    samples = sizes[batch.name] if batch is not None else 1
+    count = threads or usable_cpus()
+    what = f"time {engine.target}"
+    subject = EngineSubject(str(engine.target), engine, feed, count)
+    if prepared.baseline is None:
+        latency = measure(
+            subject, seconds=seconds, batch=samples, progress=lambda share: progress(what, share)
+        )
+        return latency, None
+    what += f" beside {prepared.baseline.name}"
+    baseline = LocalSubject(prepared.baseline.name, prepared.baseline.call(feed, count), count)
+    comparison = compare(
+        subject,
+        baseline,
+        seconds=seconds,
+        sizes=sizes,
+        batch=samples,
+        progress=lambda share: progress(what, share),
+    )
+    return comparison.subject, comparison

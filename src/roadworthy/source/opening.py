@@ -1,0 +1,107 @@
+"""Tell what a SOURCE is, and open it. What isn't supported is said by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from roadworthy.core.errors import UsageError
+from roadworthy.source.prepared import Source
+
+_FORMS = "model.onnx, module.py:factory, package.module:factory (with --weights), or model.pt2"
+_WEIGHTS_ONLY = frozenset({".pth", ".pt", ".safetensors", ".ckpt", ".bin"})
+_NOT_YET = {
+    ".pb": "TensorFlow frozen graphs",
+    ".keras": "Keras models",
+    ".h5": "Keras models",
+    ".plan": "TensorRT plans",
+    ".trt": "TensorRT plans",
+    ".engine": "TensorRT plans",
+    ".xml": "OpenVINO models",
+}
+_NEVER = {
+    ".caffemodel": "Caffe",
+    ".prototxt": "Caffe",
+    ".uff": "UFF",
+    ".params": "MXNet",
+    ".nvdla": "NVDLA",
+}
+
+
+def open_source(text: str, weights: Path | None = None, *, trust: bool = False) -> Source:
+    """Open a SOURCE of the command line.
+
+    Args:
+        text: `model.onnx`, `module.py:factory`, `package.module:factory`, `model.pt2`.
+        weights: for a factory.
+        trust: allow a file that brings code along to run it.
+
+    Raises:
+        UsageError: a form that isn't supported, with what to do instead.
+        InputError: the file is missing or damaged.
+    """
+    path = Path(text)
+    suffix = path.suffix.lower()
+    if suffix == ".onnx":
+        if weights is not None:
+            raise UsageError("an ONNX file has its weights inside", where=f"--weights {weights}")
+        from roadworthy.source.onnx.source import OnnxSource
+
+        return OnnxSource(path)
+    if suffix == ".pt2" or (":" in text and not path.exists()):
+        return _open_network(text, weights, trust)
+    raise _refusal(text, path, suffix)
+
+
+def open_module(module: Any) -> Source:
+    """Open a `torch.nn.Module` that the caller holds; it is left exactly as it was.
+
+    Raises:
+        UsageError: it isn't a module, or it can't be copied.
+    """
+    if not hasattr(module, "state_dict"):
+        raise UsageError(
+            f"can't deploy a {type(module).__name__}", where="source", remedy=f"give {_FORMS}"
+        )
+    from roadworthy.source.network import NetworkSource
+    from roadworthy.source.torch import from_module
+
+    return NetworkSource(from_module(module))
+
+
+def _open_network(text: str, weights: Path | None, trust: bool) -> Source:
+    from roadworthy.source.network import NetworkSource
+    from roadworthy.source.torch import open_exported, open_torch
+
+    if text.lower().endswith(".pt2"):
+        if weights is not None:
+            raise UsageError("a .pt2 file has its weights inside", where=f"--weights {weights}")
+        return NetworkSource(open_exported(Path(text), trust))
+    return NetworkSource(open_torch(text, weights, trust))
+
+
+def _refusal(text: str, path: Path, suffix: str) -> UsageError:
+    if suffix in _WEIGHTS_ONLY:
+        return UsageError(
+            "a weights file alone doesn't say what the network is",
+            where=text,
+            remedy=f"give the code that builds it: module.py:factory --weights {text}",
+        )
+    if suffix == ".py":
+        return UsageError(
+            "which function builds the network?", where=text, remedy=f"write {text}:FACTORY"
+        )
+    if suffix in _NEVER:
+        return UsageError(
+            f"{_NEVER[suffix]} is out of roadworthy's scope",
+            where=text,
+            remedy="convert it to ONNX with its own tools, then deploy the .onnx",
+        )
+    if suffix in _NOT_YET or (path / "saved_model.pb").exists():
+        what = _NOT_YET.get(suffix, "TensorFlow SavedModels")
+        return UsageError(
+            f"{what} can't be read by this version of roadworthy",
+            where=text,
+            remedy="convert it to ONNX, then deploy the .onnx",
+        )
+    return UsageError(f"can't tell what {text!r} is", where="SOURCE", remedy=f"give {_FORMS}")

@@ -1,0 +1,1 @@
+"""The report folder: certificates as a page, judged by what a reader can see in it."""

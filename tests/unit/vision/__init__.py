@@ -1,0 +1,1 @@
+"""The vision folder: what a picture becomes, and how answers are shown."""
