@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from roadworthy.core.cpus import cgroup_folders, read_text, usable_cpus
+
 # Distributions whose version can change an answer or a time.
 PACKAGES = (
     "roadworthy",
@@ -26,8 +28,6 @@ PACKAGES = (
     "tensorrt",
     "torch",
 )
-
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def environment() -> dict[str, Any]:
@@ -64,21 +64,12 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def usable_cpus() -> int:
-    """Return how many CPUs this process may use, at least 1: affinity, cut by the cgroup's quota.
-
-    A quota of 1.5 CPUs counts as 2.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)
-    count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quotas = [quota for quota in map(_quota, _cgroup_folders("cpu")) if quota is not None]
-    return max(1, min([count, *quotas]))
-
-
 def cpu_model() -> str | None:
     """Return the processor's name as it calls itself."""
     if platform.system() == "Linux":
-        return _linux_cpu_model(_read(Path("/proc/cpuinfo")) or "") or platform.processor() or None
+        return (
+            _linux_cpu_model(read_text(Path("/proc/cpuinfo")) or "") or platform.processor() or None
+        )
     if platform.system() == "Darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -104,9 +95,9 @@ def _memory() -> int | None:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
-    for folder in _cgroup_folders("memory"):
+    for folder in cgroup_folders("memory"):
         for file in ("memory.max", "memory.limit_in_bytes"):
-            text = _read(folder / file)
+            text = read_text(folder / file)
             if text and text.strip().isdigit():
                 total = min(total, int(text))
     return total
@@ -117,41 +108,3 @@ def _distribution() -> str | None:
         return platform.freedesktop_os_release().get("PRETTY_NAME")
     except (AttributeError, OSError):
         return platform.mac_ver()[0] or None
-
-
-def _cgroup_folders(controller: str) -> list[Path]:
-    """Return this process's cgroup and all above it, version 2 or 1: each may set a limit.
-
-    In a container the group's own path may not be visible; then the mounted root is the group.
-    """
-    text = _read(Path("/proc/self/cgroup"))
-    if text is None:
-        return []
-    folders: list[Path] = []
-    for line in text.splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        root = _CGROUP / controllers if controllers else _CGROUP
-        group = root / path.lstrip("/")
-        folders += [folder for folder in (group, *group.parents) if folder.is_relative_to(root)]
-    return folders
-
-
-def _quota(folder: Path) -> int | None:
-    """Return the whole CPUs that one cgroup grants; None without a limit."""
-    text = _read(folder / "cpu.max")
-    if text is None:
-        quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
-        text = f"{quota} {period}"
-    words = text.split()
-    if len(words) != 2 or not all(word.isdigit() for word in words):
-        return None
-    return max(1, -(-int(words[0]) // int(words[1])))
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None

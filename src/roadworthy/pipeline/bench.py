@@ -11,11 +11,11 @@ from roadworthy.backends import registry
 from roadworthy.backends.base import CompileOptions, Engine
 from roadworthy.bundle.reader import is_bundle, read_bundle
 from roadworthy.core.certificate import Comparison, Latency
+from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.inputspec import InputSpec, parse_inputs
 from roadworthy.core.signature import Feed
 from roadworthy.core.target import Target
-from roadworthy.measure.environment import usable_cpus
 from roadworthy.measure.paired import compare, measure
 from roadworthy.measure.subject import EngineSubject, LocalSubject, Subject
 from roadworthy.pipeline.gather import gather_samples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roadworthy.backends.base import Engine
 from roadworthy.core.certificate import Comparison, Latency
-from roadworthy.measure.environment import usable_cpus
+from roadworthy.core.cpus import usable_cpus
 from roadworthy.measure.paired import compare, measure
 from roadworthy.measure.subject import EngineSubject, LocalSubject
 from roadworthy.source.prepared import Prepared

@@ -167,7 +167,8 @@ def _row(case: CaseVerdict, name: str) -> list[Html]:
 
 
 def _bit_equal(seen: Metrics) -> str:
-    return "yes" if seen.bit_equal else f"no, {fmt.percent(seen.mismatch_share)} differ"
+    differ = fmt.percent(seen.mismatch_share).replace(" ", "\u00a0")
+    return "yes" if seen.bit_equal else f"no,\u00a0{differ}\u00a0differ"
 
 
 def cases_section(cases: tuple[CaseVerdict, ...]) -> Html:

@@ -74,7 +74,7 @@ def _said(bar: ErrorBar) -> str:
     share = bar.error / bar.limit if bar.limit > 0 else math.nan
     if not math.isfinite(share):
         return fmt.number(bar.error)
-    return f"{fmt.number(bar.error)}, {fmt.of_limit(share)} of the tolerance"
+    return f"{fmt.number(bar.error)}, {fmt.against(share, 'the tolerance')}"
 
 
 @dataclass(frozen=True)

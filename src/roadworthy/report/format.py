@@ -66,6 +66,12 @@ def of_limit(share: float) -> str:
     return f"{_significant(share):s}×" if 10 <= share < math.inf else percent(share)
 
 
+def against(share: float, limit: str) -> str:
+    """Return the same in words: 1.8 % of the tolerance, 1,753 times the tolerance."""
+    shown = of_limit(share)
+    return f"{shown[:-1]} times {limit}" if shown.endswith("×") else f"{shown} of {limit}"
+
+
 def ratio(value: float) -> str:
     """Return a ratio: 2.61×."""
     return f"{value:,.2f}×" if math.isfinite(value) else f"{number(value)}×"

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from roadworthy.core.certificate import Certificate
+from roadworthy.core.certificate import SMOKE_TEST, Certificate
 from roadworthy.core.errors import UsageError
 from roadworthy.core.signature import Signature, TensorSpec
 from roadworthy.report import answers, sections, speed
@@ -20,6 +20,7 @@ from roadworthy.report.verdict import (
     head,
     label_list,
     share_of_tolerance,
+    verdict_in_words,
     verified,
     word,
     worst_output,
@@ -103,7 +104,8 @@ def _summary(read: Sequence[Certificate]) -> Html:
     wrong = [foreign(one.target) for one in read if not verified(one)]
     named = [text(" Not verified: "), join(wrong, ", "), text(".")] if wrong else []
     if good == len(read):
-        verdict = word(True, "ALL VERIFIED")
+        smoke = any(SMOKE_TEST in one.labels for one in read)
+        verdict = word(True, "ALL VERIFIED AS A SMOKE TEST" if smoke else "ALL VERIFIED")
     else:
         verdict = word(False, "NOT ALL VERIFIED" if good else "NOT VERIFIED")
     labelled = any(one.labels for one in read)
@@ -129,7 +131,7 @@ def _summary_row(one: Certificate, index: int) -> list[Html]:
     latency = one.latency
     return [
         el("a", foreign(one.target), href=f"#target-{index}"),
-        outcome(verified(one), "verified", "NOT VERIFIED"),
+        outcome(verified(one), verdict_in_words(one).lower(), verdict_in_words(one)),
         foreign(one.precision.upper()),
         text(fmt.NONE if worst is None else fmt.number(error_of(worst))),
         text(fmt.NONE if worst is None else fmt.of_limit(share_of_tolerance(worst))),

@@ -6,13 +6,13 @@ Nothing is fetched: fonts are those of the reader's system. Printed, it is alway
 from __future__ import annotations
 
 _LIGHT = """
-  --paper: #fff; --sheet: #fbfaf7; --ink: #1c1b19; --soft: #5d5a54; --rule: #dcd8cf;
+  --paper: #fff; --ink: #1c1b19; --soft: #5d5a54; --rule: #dcd8cf;
   --good: #1a6b3c; --good-wash: #eaf4ec; --bad: #a3201d; --bad-wash: #fbeceb;
   --care: #8a5200; --care-wash: #fdf3df; --plain: #35506f; --track: #ebe8e1;
 """
 
 _DARK = """
-  --paper: #191a1c; --sheet: #202225; --ink: #ebe8e2; --soft: #a9a59c; --rule: #3a3c40;
+  --paper: #191a1c; --ink: #ebe8e2; --soft: #a9a59c; --rule: #3a3c40;
   --good: #7fce9b; --good-wash: #1d2e23; --bad: #ff9a91; --bad-wash: #3a2120;
   --care: #f0bf6a; --care-wash: #352b18; --plain: #9dbbe0; --track: #313438;
 """
@@ -60,7 +60,8 @@ _VERDICT = """
 .verdict > * { color: var(--ink); }
 .verdict .word { display: flex; gap: .5em; align-items: baseline; margin: 0; color: inherit;
   font-size: 1.65rem; font-weight: 700; letter-spacing: .03em; line-height: 1.2; }
-.verdict .word .mark { top: .1em; }
+.verdict .word .mark { top: .1em; color: inherit; }
+.verdict tr:last-child > * { border-bottom: 0; }
 .labels { list-style: none; padding: 0; margin: .9rem 0 0; display: grid; gap: .5rem; }
 .labels li { display: flex; flex-wrap: wrap; gap: .15rem .8rem; align-items: baseline; margin: 0; }
 .label { display: inline-block; background: var(--care); color: var(--paper); font-weight: 700;
@@ -101,6 +102,8 @@ thead .number { white-space: normal; }
   h1 { font-size: 1.6rem; }
   .verdict { padding: .9rem 1rem 1rem; } .verdict .word { font-size: 1.35rem; }
   .failures { padding: 0 1rem .8rem; }
+  .figures { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .figures dd { font-size: 1.02rem; }
   .facts > div, .inner > div { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .inner > div { grid-template-columns: minmax(5rem, 40%) minmax(0, 1fr); gap: .8rem; }
   .facts dt { font-size: .85rem; }
@@ -142,14 +145,13 @@ figcaption { overflow-wrap: anywhere; }
 
 _PRINT = """
   @page { margin: 16mm 15mm; }
-  html { color-scheme: light; }
-  body { font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  html { color-scheme: light; font-size: 12px; }
+  body { font-size: 1rem; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   main { max-width: none; padding: 0; }
-  article.one-of-many { margin-top: 0; }
+  article.one-of-many { margin-top: 2rem; }
   article + article { break-before: page; }
   h2, h3, h4, thead { break-after: avoid; }
   tr, figure, .verdict, .facts > div, li { break-inside: avoid; }
-  .jump { display: none; }
 """
 
 

@@ -9,8 +9,8 @@ from roadworthy.report.markup import EMPTY, Html, el, foreign, join, text
 from roadworthy.report.parts import bullets, facts, mark, section
 
 _LABELS = {
-    SMOKE_TEST: "The samples are random, so this shows that the engine runs, "
-    "not that it answers right on real data.",
+    SMOKE_TEST: "The samples are random: this shows that the engine runs, "
+    "not that it is right on real data.",
     ONE_SHAPE: "The engine was judged at one fixed input shape. No other was tried.",
     SINGLE_ORACLE: "One implementation alone gave the trusted answers: nothing independent "
     "confirmed them.",
@@ -76,7 +76,7 @@ def head(certificate: Certificate) -> Html:
         [
             el(
                 "div",
-                word(good),
+                word(good, verdict_in_words(certificate)),
                 text_of(certificate, good, len(wrong)),
                 _labels(certificate.labels),
                 _figures(certificate),
@@ -87,10 +87,16 @@ def head(certificate: Certificate) -> Html:
     )
 
 
-def word(good: bool, said: str | None = None) -> Html:
-    """Return the verdict in a word, with its mark."""
-    shown = said or ("VERIFIED" if good else "NOT VERIFIED")
-    return el("p", mark("good" if good else "bad"), el("span", text(shown)), class_="word")
+def verdict_in_words(certificate: Certificate) -> str:
+    """Return VERIFIED or NOT VERIFIED; a smoke test is never verified without saying so."""
+    if not verified(certificate):
+        return "NOT VERIFIED"
+    return "VERIFIED AS A SMOKE TEST" if SMOKE_TEST in certificate.labels else "VERIFIED"
+
+
+def word(good: bool, said: str) -> Html:
+    """Return the verdict in words, with its mark."""
+    return el("p", mark("good" if good else "bad"), el("span", text(said)), class_="word")
 
 
 def text_of(certificate: Certificate, good: bool, wrong: int) -> Html:
@@ -132,7 +138,7 @@ def _figures(certificate: Certificate) -> Html:
     ]
     worst = worst_output(certificate)
     if worst is not None:
-        share = f"{fmt.of_limit(share_of_tolerance(worst))} of its tolerance"
+        share = fmt.against(share_of_tolerance(worst), "its tolerance")
         name = METRICS[worst.tolerance.metric]
         pairs.append((f"Worst error, {name}", _figure(fmt.number(error_of(worst)), share)))
         mvre = max(certificate.verdict.worst_of("mvre").values(), default=0.0)

@@ -66,12 +66,14 @@ def _compare(
 ) -> tuple[bool, str, bool]:
     """Return (within tolerance, what differs most, equal to the last bit)."""
     worst, name, equal = 0.0, "", True
-    for output, array in one.items():
-        if array.shape != other[output].shape:
+    for output, tolerance in tolerances.items():
+        array, again = one.get(output), other.get(output)
+        if array is None or again is None:
+            return False, f"the engine gave no output {output!r}", False
+        if array.shape != again.shape:
             return False, f"output {output!r} changes shape", False
-        pair = compare_pair(array, other[output])
+        pair = compare_pair(array, again)
         equal = equal and pair.bit_equal
-        tolerance = tolerances[output]
         value: float = getattr(pair, tolerance.metric)
         excess = value / tolerance.limit if tolerance.limit else np.inf if value else 0.0
         if pair.nonfinite or np.isnan(excess):
@@ -105,7 +107,11 @@ def _kept(session: Session, feeds: list[Feed]) -> tuple[bool, str]:
 def _negated(feed: Feed) -> dict[str, Array]:
     """Another input of the same shape, for when there is one sample only."""
     return {
-        name: -array if array.dtype.kind == "f" else array[::-1].copy() if array.ndim else array
+        name: np.asarray(-array)
+        if array.dtype.kind == "f"
+        else array[::-1].copy()
+        if array.ndim
+        else array
         for name, array in feed.items()
     }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from roadworthy.core.jsonable import dumps
 from roadworthy.measure import environment as module
-from roadworthy.measure.environment import environment, package_versions, usable_cpus
+from roadworthy.measure.environment import environment, package_versions
 
 
 def test_it_says_what_the_machine_is_and_what_is_installed():
@@ -47,24 +47,6 @@ def test_versions_are_read_without_importing_the_packages():
 def test_a_package_that_is_not_installed_is_left_out(monkeypatch):
     monkeypatch.setattr(module, "PACKAGES", ("numpy", "no-such-package-here"))
     assert package_versions().keys() == {"numpy"}
-
-
-def test_a_quota_of_the_cgroup_or_of_one_above_it_counts(tmp_path, monkeypatch):
-    inner = tmp_path / "slice" / "inner"
-    inner.mkdir(parents=True)
-    (inner / "cpu.max").write_text("max 100000\n")
-    (inner.parent / "cpu.max").write_text("50000 100000\n")
-    monkeypatch.setattr(module, "_cgroup_folders", lambda controller: [inner, inner.parent])
-    assert usable_cpus() == 1
-
-
-def test_a_cgroup_of_version_1_counts_and_no_limit_is_none(tmp_path):
-    assert module._quota(tmp_path) is None
-    (tmp_path / "cpu.cfs_quota_us").write_text("150000\n")
-    (tmp_path / "cpu.cfs_period_us").write_text("100000\n")
-    assert module._quota(tmp_path) == 2
-    (tmp_path / "cpu.cfs_quota_us").write_text("-1\n")
-    assert module._quota(tmp_path) is None
 
 
 def test_the_processor_of_an_arm_board_has_a_name_too():

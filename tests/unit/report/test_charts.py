@@ -37,8 +37,7 @@ def test_an_error_beyond_the_tolerance_is_drawn_beyond_it() -> None:
     drawn = error_chart([bar(1e-6), bar(0.5)], "relative L2")
     (beyond,) = places(drawn, "circle", "dot bad", "cx")
     assert beyond > places(drawn, "line", "limit", "x1")[1]
-    assert "5.0e+04" not in drawn
-    assert "50,000× of the tolerance" in drawn
+    assert "50,000 times the tolerance" in drawn
 
 
 @pytest.mark.parametrize(("error", "place"), [(0.0, 0.0), (math.inf, 100.0), (math.nan, 100.0)])

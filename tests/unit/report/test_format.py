@@ -83,6 +83,8 @@ def test_size(value: int, shown: str) -> None:
 
 
 def test_units_and_words() -> None:
+    assert fmt.against(0.018, "the tolerance") == "1.8 % of the tolerance"
+    assert fmt.against(1753.1, "the tolerance") == "1,753 times the tolerance"
     assert fmt.ratio(2.614) == "2.61×"
     assert fmt.milliseconds(0.1234) == "0.123 ms"
     assert fmt.decibel(-3.04) == "−3.0 dB"

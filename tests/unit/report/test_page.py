@@ -127,12 +127,18 @@ class TestTheVerdict:
         text = see(certificate(labels=labels)).text
         for label in labels:
             assert 0 < text.index(label) < text.index("Judged against")
-        assert "not that it answers right on real data" in text
+        assert "not that it is right on real data" in text
 
     def test_a_label_takes_the_green_away(self) -> None:
         assert 'class="verdict good"' in page(certificate())
         assert 'class="verdict care"' in page(certificate(labels=("smoke test",)))
         assert 'class="verdict bad"' in page(replace(failed(), labels=("smoke test",)))
+
+    def test_a_smoke_test_is_never_verified_without_saying_so(self) -> None:
+        smoke = certificate(labels=("smoke test",))
+        assert "VERIFIED AS A SMOKE TEST" in see(smoke).text
+        assert "ALL VERIFIED AS A SMOKE TEST" in see(smoke, smoke).text
+        assert "SMOKE TEST" not in see(replace(failed(), labels=("smoke test",))).text
 
 
 class TestWhatMayBeAbsent:

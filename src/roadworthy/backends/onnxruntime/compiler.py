@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends.base import CompileOptions, Engine, Session, Support
 from roadworthy.backends.onnxruntime.exchange import Exchange
+from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import CompileError, RunError, UnavailableError
 from roadworthy.core.signature import Answers, Array, Signature
 from roadworthy.core.target import Target
@@ -99,7 +100,7 @@ class OnnxRuntimeBackend:
         try:
             runner = runtime.Runner(
                 engine.files,
-                threads=options.threads or runtime.usable_cpus(),
+                threads=options.threads or usable_cpus(),
                 optimise=options.optimise,
                 spinning=options.spinning,
                 provider=PROVIDERS[engine.target.device or "cpu"],

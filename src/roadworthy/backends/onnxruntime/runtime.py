@@ -7,10 +7,9 @@ element: uint16 for bfloat16, uint8 for 8 bits and below (a 4-bit value in the l
 from __future__ import annotations
 
 import ctypes
-import os
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 import onnxruntime as ort
@@ -29,31 +28,6 @@ FOREIGN_TYPES: Dict[str, Tuple[int, int]] = {
     "tensor(uint2)": (25, 2),
     "tensor(int2)": (26, 2),
 }
-
-
-def usable_cpus() -> int:
-    """Return how many CPUs this process may use: its affinity, cut by the cgroup's quota.
-
-    A container of 2 CPUs on a host of 64 must not get a pool of 64 threads.
-    """
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = _cgroup_quota()
-    return max(1, min(count or 1, quota if quota else count or 1))
-
-
-def _cgroup_quota() -> Optional[int]:
-    """Return the whole CPUs that the cgroup (v2, then v1) grants, None without a limit."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
-    except (OSError, ValueError):
-        try:
-            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
-            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if quota in ("max", "-1"):
-        return None
-    return max(1, -(-int(quota) // int(period)))
 
 
 def session_options(
@@ -94,6 +68,8 @@ class Runner:
         if provider == "CUDAExecutionProvider":
             providers = [(provider, {"use_tf32": "1" if tf32 else "0"})]
         self.session = _open(files, options, providers)
+        # Otherwise a provider that fails while running is replaced by another in silence.
+        self.session.disable_fallback()
         got = self.session.get_providers()
         if got[0] != provider:
             raise RuntimeError(

@@ -1,0 +1,77 @@
+"""Tolerances: each number has an origin, and none exceeds the ceiling."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from roadworthy.verify.tolerance import (
+    FP32_CEILING,
+    FP32_EPS,
+    MISMATCH_FLOOR,
+    discrete_tolerance,
+    fp32_tolerance,
+    is_floating,
+    tolerance_for,
+)
+
+
+def test_eps_is_fp32s() -> None:
+    assert np.finfo(np.float32).eps == FP32_EPS
+
+
+def test_the_floor_grows_with_the_root_of_the_depth() -> None:
+    floor = fp32_tolerance(0.0, 1).limit
+    assert floor == 32 * FP32_EPS
+    assert fp32_tolerance(0.0, 100).limit == pytest.approx(10 * floor)
+    assert fp32_tolerance(0.0, 0).limit == floor
+
+
+@pytest.mark.parametrize(
+    ("noise", "limit", "origin"),
+    [
+        (None, 32 * FP32_EPS * 2, "assumed: 32·eps·√depth = 7.6e-06 at depth 4; FP64 couldn't"),
+        (0.0, 32 * FP32_EPS * 2, "32·eps·√depth = 7.6e-06 at depth 4; measured FP32 noise 0"),
+        (1e-7, 32 * FP32_EPS * 2, "32·eps·√depth"),
+        (1e-5, 8e-5, "8 × the measured FP32 noise 1e-05"),
+        (0.5, 1e-2, "ceiling 1e-02: the network's own FP32 noise is 0.5"),
+        (math.inf, 1e-2, "ceiling"),
+    ],
+)
+def test_fp32_limits_and_where_they_come_from(
+    noise: float | None, limit: float, origin: str
+) -> None:
+    tolerance = fp32_tolerance(noise, 4)
+    assert tolerance.metric == "relative_l2"
+    assert tolerance.limit == pytest.approx(limit)
+    assert tolerance.origin.startswith(origin)
+
+
+@pytest.mark.parametrize(
+    ("noise", "limit", "says"),
+    [
+        (None, MISMATCH_FLOOR, "FP64 couldn't be had"),
+        (0.0, MISMATCH_FLOOR, "FP64 changes 0"),
+        (1e-4, 8e-4, "8 × the share 0.0001"),
+        (0.5, FP32_CEILING, "8 × the share 0.5"),
+    ],
+)
+def test_limits_of_labels_and_masks(noise: float | None, limit: float, says: str) -> None:
+    tolerance = discrete_tolerance(noise)
+    assert tolerance.metric == "mismatch_share"
+    assert tolerance.limit == pytest.approx(limit)
+    assert says in tolerance.origin
+
+
+@pytest.mark.parametrize(
+    ("dtype", "floating"),
+    [
+        ("float16", True), ("bfloat16", True), ("float64", True), ("float8_e4m3fn", True),
+        ("complex64", True), ("int64", False), ("bool", False), ("str", False), ("uint4", False),
+    ],
+)  # fmt: skip
+def test_which_outputs_are_judged_by_relative_error(dtype: str, floating: bool) -> None:
+    assert is_floating(dtype) is floating
+    assert tolerance_for(dtype, None, 1).metric == ("relative_l2" if floating else "mismatch_share")
