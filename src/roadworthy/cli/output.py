@@ -1,4 +1,4 @@
-"""What a command says: text for people on standard error, or one JSON document on standard output.
+"""What a command says: text for people, or with `--json` one document on standard output.
 
 {"schema", "command", "exit_code", "error": {"code", "what", "where", "remedy"} | null, "result"}
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TextIO
 
-from roadworthy.core.errors import EXIT_OK, RoadworthyError
+from roadworthy.cli import interrupts
+from roadworthy.cli.streams import put, put_document
+from roadworthy.core.errors import EXIT_OK, EXIT_USAGE, RoadworthyError
 
 SCHEMA = "roadworthy/command/1"
 
@@ -22,7 +24,6 @@ class Outcome:
     result: Mapping[str, Any] | None = None
     error: RoadworthyError | None = None
     exit_code: int = EXIT_OK
-    text: str = ""
 
 
 @dataclass
@@ -31,43 +32,62 @@ class Reporter:
 
     command: str
     as_json: bool = False
-    _said: list[str] = field(default_factory=list)
 
     def say(self, text: str = "") -> None:
-        """Say something to a person; silent with --json."""
+        """Say something to a person, in Rich's markup; silent with --json."""
         if not self.as_json:
-            from rich.console import Console
-
-            Console(file=sys.stdout, highlight=False, soft_wrap=True).print(text)
+            put(sys.stdout, _rendered(text, sys.stdout))
 
     def finish(self, outcome: Outcome) -> int:
-        """Write the end of the command and return its exit code."""
-        if self.as_json:
-            self._write_json(outcome)
-        elif outcome.error is not None:
-            self._write_error(outcome.error)
+        """Write the end of the command and return its exit code.
+
+        Where the document can't be delivered (a full disk), that is what the exit code says.
+        """
+        if not self.as_json:
+            interrupts.stop_listening()
+            if outcome.error is not None:
+                self._write_error(outcome.error)
+            return outcome.exit_code
+        text = self._document(outcome)
+        interrupts.stop_listening()
+        try:
+            put_document(text)
+        except OSError as error:
+            self._write_error(
+                RoadworthyError(f"the document can't be written to standard output: {error}")
+            )
+            return outcome.exit_code or EXIT_USAGE
         return outcome.exit_code
 
-    def _write_json(self, outcome: Outcome) -> None:
+    def _document(self, outcome: Outcome) -> str:
         from roadworthy.core.jsonable import dumps
 
-        document = {
-            "schema": SCHEMA,
-            "command": self.command,
-            "exit_code": outcome.exit_code,
-            "error": outcome.error.to_json() if outcome.error is not None else None,
-            "result": outcome.result,
-        }
-        sys.stdout.write(dumps(document))
-        sys.stdout.flush()
+        return dumps(
+            {
+                "schema": SCHEMA,
+                "command": self.command,
+                "exit_code": outcome.exit_code,
+                "error": outcome.error.to_json() if outcome.error is not None else None,
+                "result": outcome.result,
+            }
+        )
 
     def _write_error(self, error: RoadworthyError) -> None:
-        from rich.console import Console
         from rich.markup import escape
 
-        console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
-        console.print(f"[bold red]error[/] {escape(error.what)}")
+        lines = [f"[bold red]error[/]   {escape(error.what)}"]
         if error.where:
-            console.print(f"  [dim]where[/]   {escape(error.where)}")
+            lines.append(f"[dim]where[/]   {escape(error.where)}")
         if error.remedy:
-            console.print(f"  [dim]remedy[/]  {escape(error.remedy)}")
+            lines.append(f"[dim]remedy[/]  {escape(error.remedy)}")
+        put(sys.stderr, "".join(_rendered(line, sys.stderr) for line in lines))
+
+
+def _rendered(text: str, stream: TextIO | None) -> str:
+    """Return text as the stream shows it: with colours on a terminal, plain elsewhere."""
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
+    with console.capture() as capture:
+        console.print(text)
+    return capture.get()

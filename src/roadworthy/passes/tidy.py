@@ -24,7 +24,7 @@ class Tidy(Pass):
         """Apply cases 1 to 5 to a copy."""
         clone = model.clone()
         steps = ir.passes.Sequential(
-            common.LiftConstantsToInitializersPass(),
+            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
             common.IdentityEliminationPass(),
             common.CommonSubexpressionEliminationPass(),
             common.DeduplicateInitializersPass(),

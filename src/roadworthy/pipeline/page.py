@@ -29,28 +29,27 @@ def bundle_page(path: Path) -> str:
 
 
 def _pictures(bundle: Bundle) -> list[tuple[str, bytes]]:
-    """Draw the default engine's stored reference answers over the images that the bundle keeps."""
+    """Draw the stored reference answers over the images that the bundle keeps.
+
+    Nothing is run: a page can be had where none of the bundle's engines can.
+    """
     if bundle.preprocess is None:
         return []
-    contract = Preprocess.from_json(bundle.preprocess, "preprocess.json")
+    contract = Preprocess.from_json(bundle.preprocess, f"{bundle.path}: preprocess.json")
     if contract.task is None:
         return []
     from roadworthy.vision.decode import viewable
     from roadworthy.vision.drawing import draw_mask
 
     ranks = {spec.name: len(spec.shape) for spec in bundle.signature.inputs if spec.shape}
+    kept = [item for _, items in bundle.cases() for item in items if item.raw is not None]
     found: list[tuple[str, bytes]] = []
-    with bundle.engine().open() as session:
-        for _, items in bundle.cases():
-            for item in items:
-                if item.raw is None or len(found) == _PICTURES:
-                    continue
-                feed, geometry = contract.apply_bytes_with_geometry(item.raw, item.sample, ranks)
-                labels = contract.task.labels(session.run(feed))
-                picture = draw_mask(
-                    viewable(item.raw, item.sample), labels, contract.task, geometry
-                )
-                content = io.BytesIO()
-                picture.save(content, format="PNG")
-                found.append((item.sample, content.getvalue()))
+    for item in kept[:_PICTURES]:
+        assert item.raw is not None  # selected above
+        _, geometry = contract.apply_bytes_with_geometry(item.raw, item.sample, ranks)
+        labels = contract.task.labels(item.answers)
+        picture = draw_mask(viewable(item.raw, item.sample), labels, contract.task, geometry)
+        content = io.BytesIO()
+        picture.save(content, format="PNG")
+        found.append((item.sample, content.getvalue()))
     return found

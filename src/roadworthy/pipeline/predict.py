@@ -65,7 +65,7 @@ def predict_images(
     tiles: list[Image.Image] = []
     with bundle.engine(target).open() as session:
         for index, file in enumerate(files):
-            progress(f"predict {file.name}", index / len(files))
+            progress("predict", index / len(files))
             labels, geometry = _segment(session, bundle, contract, task, file)
             saved = None
             if save is not None:

@@ -35,7 +35,7 @@ _MEANINGS = (
     "relative error, is mean(|y − r| / max(|r|, f)) with f = 0.001 · RMS(r). SQNR is "
     "20 · log10(‖r‖ / ‖y − r‖): more is better, ∞ when equal. Max abs is the largest |y − r|. "
     "Each is the worst sample's. The noise floor is how far the reference's own FP32 answers are "
-    "from its FP64 answers; no tolerance can be below it."
+    "from its FP64 answers: differences of that size are rounding."
 )
 
 

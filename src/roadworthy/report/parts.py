@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roadworthy.report import format as fmt
-from roadworthy.report.markup import EMPTY, Html, code, el, foreign, text
+from roadworthy.report.markup import EMPTY, Html, el, foreign, text
 
 # Paths in a 16 × 16 box; the word stands beside each, no meaning is in colour or shape alone.
 _MARKS = {
@@ -108,8 +108,3 @@ def value(anything: Any, key: str = "") -> Html:
     if isinstance(anything, float):
         return text(fmt.number(anything))
     return foreign(str(anything))
-
-
-def fingerprint(digest: str) -> Html:
-    """Return a digest, whole, breaking where the line ends."""
-    return code(digest)

@@ -9,7 +9,7 @@ from roadworthy.core.account import SamplesAccount
 from roadworthy.core.certificate import Certificate, ExportAttempt, ModelAccount, PassRecord
 from roadworthy.core.signature import Signature
 from roadworthy.report import format as fmt
-from roadworthy.report.markup import Html, code, el, foreign, join, text
+from roadworthy.report.markup import EMPTY, Html, code, el, foreign, join, text
 from roadworthy.report.parts import (
     Column,
     bullets,
@@ -51,7 +51,7 @@ def samples_section(samples: SamplesAccount) -> Html:
         ("Digest", code(samples.digest)),
         ("Findings", several([caution(one) for one in samples.findings], "nothing suspicious")),
     ]
-    return section("Samples", facts(pairs), table(columns, rows) if rows else text(""))
+    return section("Samples", facts(pairs), table(columns, rows) if rows else EMPTY)
 
 
 def model_section(model: ModelAccount) -> Html:

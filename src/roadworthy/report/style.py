@@ -144,6 +144,7 @@ figcaption { overflow-wrap: anywhere; }
 """
 
 _PRINT = """
+  .chart { font-size: 10.5px; } .chart .tick { font-size: 10px; }
   @page { margin: 16mm 15mm; }
   html { color-scheme: light; font-size: 12px; }
   body { font-size: 1rem; print-color-adjust: exact; -webkit-print-color-adjust: exact; }

@@ -105,6 +105,9 @@ class TestTheVerdict:
         text = see(failed()).text
         assert text.index("NOT VERIFIED") < text.index("overwritten") < text.index("Judged against")
 
+    def test_a_case_without_an_answer_is_missing_from_no_table(self) -> None:
+        assert see(failed()).text.count("NO ANSWER") == 3  # logits: largest; mask: odd, largest
+
     def test_an_engine_without_any_answer_still_has_its_page(self) -> None:
         silent = case("samples", outputs=(), samples=0, failures=("sample a: no answer",))
         text = see(certificate(passed=False, verdict=Verdict((silent,)))).text
@@ -149,6 +152,22 @@ class TestWhatMayBeAbsent:
         text = see(certificate(comparison=None)).text
         assert "Nothing was timed beside it." in text
         assert "38.6 ms" in text
+
+    @pytest.mark.parametrize(
+        ("low", "high", "said"),
+        [
+            (1.01, 1.3, "The engine is faster."),
+            (0.98, 1.3, "no difference could be shown"),
+            (0.8, 0.99, "The engine is slower."),
+        ],
+    )
+    def test_faster_is_said_only_of_the_whole_interval(
+        self, low: float, high: float, said: str
+    ) -> None:
+        both = certificate().comparison
+        assert both is not None
+        both = replace(both, ratio=(low + high) / 2, ratio_low=low, ratio_high=high)
+        assert said in see(certificate(comparison=both)).text
 
     def test_p99_and_a_steady_warm_up(self) -> None:
         hasty = latency("onnxruntime", 38.6, p99_ms=None, steady=False)
@@ -273,6 +292,7 @@ class TestThePageItself:
         assert "NOT ALL VERIFIED" in head
         assert "1 of 2 targets verified. Not verified: onnxruntime:cuda" in head
         assert "1,705×" in head
+        assert 'class="verdict bad"' in page(certificate(), bad).partition("<article")[0]
         links = [link["href"] for link in seen.named("a")]
         assert links == ["#target-1", "#target-2"]
         places = [article["id"] for article in seen.named("article")]

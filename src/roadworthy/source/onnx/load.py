@@ -8,7 +8,8 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.inputspec import InputSpec
@@ -39,6 +40,8 @@ def load_onnx(path: Path) -> ir.Model:
             where=str(path),
             remedy="check that it was copied whole, in binary mode",
         ) from error
+    if not _is_text(proto):
+        raise InputError("the file holds names that are not text: it is damaged", where=str(path))
     _check_is_model(proto, path)
     _load_external(proto, path)
     try:
@@ -50,9 +53,19 @@ def load_onnx(path: Path) -> ir.Model:
             raise _invalid(path, error) from error
     check_tensors_only(proto)
     try:
-        return ir.from_proto(proto)
+        model = ir.from_proto(proto)
+        _read_weights(model)
     except Exception as error:  # as above
         raise _invalid(path, error) from error
+    return model
+
+
+def _read_weights(model: ir.Model) -> None:
+    """Look at every weight once: the checker doesn't see that there are too few bytes for one."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.const_value.numpy()
 
 
 def _invalid(path: Path, error: Exception) -> InputError:
@@ -61,6 +74,19 @@ def _invalid(path: Path, error: Exception) -> InputError:
         where=str(path),
         remedy="export it again; `python -m onnx.checker` shows the whole complaint",
     )
+
+
+def _is_text(message: Message) -> bool:
+    """Tell whether every name in it is UTF-8; protobuf gives the others back as bytes."""
+    if isinstance(message, onnx.TensorProto):
+        return isinstance(message.name, str)
+    for field, value in message.ListFields():
+        if field.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE):
+            continue
+        for item in [value] if isinstance(value, str | bytes | Message) else value:
+            if not (_is_text(item) if isinstance(item, Message) else isinstance(item, str)):
+                return False
+    return True
 
 
 def _check_is_model(proto: onnx.ModelProto, path: Path) -> None:
