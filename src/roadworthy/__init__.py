@@ -15,26 +15,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from roadworthy.api import LoadedBundle, deploy, load, verify
-    from roadworthy.core.errors import RoadworthyError
+    from roadworthy.core.errors import (
+        BudgetError,
+        InputError,
+        RoadworthyError,
+        UnavailableError,
+        UsageError,
+        WrongAnswersError,
+    )
     from roadworthy.core.signature import Dim, Signature, TensorSpec
 
 __all__ = [
+    "BudgetError",
     "Dim",
+    "InputError",
     "LoadedBundle",
     "RoadworthyError",
     "Signature",
     "TensorSpec",
+    "UnavailableError",
+    "UsageError",
+    "WrongAnswersError",
     "deploy",
     "load",
     "verify",
 ]
 
 _HOMES = {
+    "BudgetError": "roadworthy.core.errors",
     "Dim": "roadworthy.core.signature",
+    "InputError": "roadworthy.core.errors",
     "LoadedBundle": "roadworthy.api",
     "RoadworthyError": "roadworthy.core.errors",
     "Signature": "roadworthy.core.signature",
     "TensorSpec": "roadworthy.core.signature",
+    "UnavailableError": "roadworthy.core.errors",
+    "UsageError": "roadworthy.core.errors",
+    "WrongAnswersError": "roadworthy.core.errors",
     "deploy": "roadworthy.api",
     "load": "roadworthy.api",
     "verify": "roadworthy.api",

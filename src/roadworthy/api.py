@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from roadworthy.bundle.reader import Bundle, read_bundle
+from roadworthy.core.errors import InputError
 from roadworthy.core.signature import Answers, Feed, Signature
 from roadworthy.pipeline.deploy import deploy as _deploy
 from roadworthy.pipeline.deployment import Deployment
@@ -30,7 +31,7 @@ def deploy(
         samples: a path, `"random"` (a smoke test), one feed `{name: array}`, or several.
         progress: called with (what is being done, share of it that is done).
         **options: weights, inputs, outputs, preprocess, targets, precision, budget, objective, out,
-            threads, trust, measure_seconds.
+            threads, trust, measure_seconds; as texts or paths, like those of the command line.
 
     Returns:
         The deployment; every target verified.
@@ -87,6 +88,13 @@ class LoadedBundle:
         return self._bundle.signature
 
     @property
+    def contract(self) -> Preprocess | None:
+        """How images become feeds and what the answers mean; None when feeds are arrays."""
+        if self._bundle.preprocess is None:
+            return None
+        return Preprocess.from_json(self._bundle.preprocess, "preprocess.json")
+
+    @property
     def certificate(self) -> dict[str, Any]:
         """All the evidence about this engine, as plain data."""
         return dict(self._bundle.certificate(self._target))
@@ -105,11 +113,13 @@ class LoadedBundle:
         Raises:
             InputError: the bundle has no such contract, or the file is no picture.
         """
-        from roadworthy.core.errors import InputError
-
-        if self._bundle.preprocess is None:
-            raise InputError("the bundle has no preprocess", where=str(self._bundle.path))
-        contract = Preprocess.from_json(self._bundle.preprocess, "preprocess.json")
+        contract = self.contract
+        if contract is None:
+            raise InputError(
+                "the bundle has no preprocess",
+                where=str(self._bundle.path),
+                remedy="give arrays to run(), or deploy with image samples or a preprocess",
+            )
         ranks = {spec.name: len(spec.shape) for spec in self.signature.inputs if spec.shape}
         return contract.apply(Path(image), ranks)
 

@@ -39,12 +39,14 @@ class CompileOptions:
         threads: threads of one inference; None lets the backend take what this process may use.
         optimise: False switches the runtime's own graph optimisation off (for oracles).
         spinning: let idle threads spin for work: lower latency, a busy core between runs.
+        extra: a backend's own options as (name, text), sorted; the backend parses and checks them.
     """
 
     precision: str = "fp32"
     threads: int | None = None
     optimise: bool = True
     spinning: bool = True
+    extra: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -61,7 +63,8 @@ class Engine:
         files: the compiled artefact, file name to content; the first is the one to open.
         options: what it was compiled with.
         fingerprint: what it is tied to (runtime, version, device, …), plain JSON values.
-        log: the build's useful lines.
+        log: the build's useful lines; like `proof` an account of the build, not part of equality.
+        proof: what really runs (precision, device), read from the engine; plain JSON values.
     """
 
     target: Target
@@ -69,7 +72,8 @@ class Engine:
     files: Mapping[str, bytes]
     options: CompileOptions
     fingerprint: Mapping[str, str]
-    log: tuple[str, ...] = ()
+    log: tuple[str, ...] = field(default=(), compare=False)
+    proof: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def open(self) -> Session:
         """Open it here. Use the session in a `with` block, from one thread at a time.
@@ -83,10 +87,25 @@ class Engine:
 
 
 class Runner(Protocol):
-    """What a backend's `runtime.py` provides: the raw call, nothing checked."""
+    """What a backend's `runtime.py` provides: the raw call, nothing checked.
+
+    An optional attribute `times_itself` is true where `time` must be asked, because calling `run`
+    from here would measure the way there too.
+    """
 
     def run(self, feed: dict[str, Array]) -> Answers:
         """Run once. Arrays are C-contiguous and of the right dtype; results are the caller's."""
+        ...
+
+    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
+        """Time runs where the engine is, in nanoseconds, after `lead` that don't count.
+
+        "host" is end to end; a backend may add "device" and "enqueue".
+        """
+        ...
+
+    def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
+        """Return time per layer, on the names of the ONNX nodes; raises `UnavailableError`."""
         ...
 
     def close(self) -> None:
@@ -158,6 +177,36 @@ class Session:
             return self.runner.run(self._checked(feed))
         finally:
             self._lock.release()
+
+    @property
+    def times_itself(self) -> bool:
+        """True where `run`, called from here, would measure the way there too: ask `time`."""
+        return bool(getattr(self.runner, "times_itself", False))
+
+    def time(self, feed: Feed, runs: int, lead: int = 0) -> dict[str, list[int]]:
+        """Time single runs where the engine is, in nanoseconds; arguments checked as by `run`.
+
+        Args:
+            feed: as for `run`.
+            runs: how many count.
+            lead: how many go before and don't.
+
+        Returns:
+            "host": end to end; a backend with a device may add "device" and "enqueue".
+        """
+        if self.times_itself:
+            return self.runner.time(self._checked(feed), runs, lead)
+        from roadworthy.backends.place import timed
+
+        return timed(lambda: self.run(feed), runs, lead)
+
+    def profile(self, feed: Feed, runs: int = 10) -> list[dict[str, Any]]:
+        """Return time per layer, on the names of the ONNX nodes.
+
+        Raises:
+            UnavailableError: this backend can't tell.
+        """
+        return self.runner.profile(self._checked(feed), runs)
 
     def _checked(self, feed: Feed) -> dict[str, Array]:
         """Check against the signature; shapes seen before take a short path."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import PurePosixPath
+from typing import Any
 
 from roadworthy.backends.base import CompileOptions
 from roadworthy.bundle import arrays
@@ -209,9 +210,18 @@ def _options(fields: Fields) -> CompileOptions:
         threads=fields.optional_integer("threads", 1),
         optimise=fields.flag("optimise"),
         spinning=fields.flag("spinning"),
+        extra=tuple(_extra(fields, item) for item in fields.items("extra")),
     )
     fields.done()
     return options
+
+
+def _extra(fields: Fields, item: Any) -> tuple[str, str]:
+    """Read one of a backend's own options: its name and its text."""
+    if not isinstance(item, list) or len(item) != 2 or not all(isinstance(t, str) for t in item):
+        fields.refuse("extra", "has an entry that isn't [name, text]")
+    name, text = item
+    return name, text
 
 
 def _case(fields: Fields) -> CaseRecord:

@@ -30,7 +30,9 @@ def show(
         from rich.markup import escape
 
         reporter.say(f"bundle     {escape(str(bundle))}: {len(manifest.files)} files, whole")
-        reporter.say(f"made       {manifest.created} by roadworthy {manifest.roadworthy}")
+        reporter.say(
+            f"made       {escape(manifest.created)} by roadworthy {escape(manifest.roadworthy)}"
+        )
         for spec in manifest.signature.inputs:
             reporter.say(f"input      {escape(str(spec))}")
         for spec in manifest.signature.outputs:
@@ -38,10 +40,10 @@ def show(
         reporter.say(f"preprocess {'yes' if manifest.preprocess else 'no: inputs are arrays'}")
         for record in manifest.engines:
             certificate = opened.certificate(str(record.target))
-            marks = "".join(f" ({label})" for label in certificate["labels"])
+            marks = escape("".join(f" ({label})" for label in certificate["labels"]))
             default = " — default" if record.target.slug == manifest.default_engine else ""
             state = "verified" if record.verified else "NOT verified"
-            reporter.say(f"engine     {record.target}: {state}{marks}{default}")
+            reporter.say(f"engine     {escape(str(record.target))}: {state}{marks}{default}")
         for case in manifest.cases:
             reporter.say(f"case       {escape(case.name)}: {len(case.items)} samples kept")
         reporter.say(f"size       {size / 1e6:.1f} MB")
@@ -68,6 +70,9 @@ def extract(
     reporter = Reporter("bundle extract", json)
     read_bundle(bundle).extract(out)
     files = sorted(str(item.relative_to(out)) for item in out.rglob("*") if item.is_file())
-    for name in files:
-        reporter.say(str(out / name))
+    if not json:
+        from rich.markup import escape
+
+        for name in files:
+            reporter.say(escape(str(out / name)))
     return reporter.finish(Outcome({"out": str(out), "files": files}))

@@ -24,7 +24,13 @@ def deploy(
     samples: options.SamplesPath = None,
     preprocess: options.PreprocessFile = None,
     target: options.Targets = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32, …")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32, tf32, fp16 or bf16: what the target has.")
+    ] = "auto",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="A backend's own: tensorrt.optimization_level=2. Repeatable."),
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="Largest error allowed: mvre=0.01")] = None,
     objective: Annotated[str, typer.Option(help="latency, throughput or size")] = "latency",
     out: Annotated[
@@ -56,6 +62,7 @@ def deploy(
         preprocess=preprocess,
         targets=target or [],
         precision=precision,
+        options=option or [],
         budget=budget,
         objective=objective,
         out=out,
@@ -71,15 +78,20 @@ def deploy(
 
 
 def _tell(reporter: Reporter, deployment: Deployment) -> None:
+    import shlex
+
+    from rich.markup import escape
+
     from roadworthy.cli.summary import summary
 
     for result in deployment.results:
         if result.certificate is not None:
             summary(reporter, result.certificate)
     if len(deployment.results) > 1:
-        reporter.say(f"chosen  {deployment.why}")
+        reporter.say(f"chosen  {escape(deployment.why)}")
     if deployment.bundle is not None:
-        reporter.say(f"bundle  [bold]{deployment.bundle}[/]")
-        reporter.say(f"        roadworthy report {deployment.bundle} --out report.html")
+        path = str(deployment.bundle)
+        reporter.say(f"bundle  [bold]{escape(path)}[/]")
+        reporter.say(f"        roadworthy report {escape(shlex.quote(path))} --out report.html")
     elif deployment.exit_code == 0:
         reporter.say("no bundle was written: none was asked for (--out unet.rw)")

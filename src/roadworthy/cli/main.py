@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import signal
+import errno
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
-import click
 import typer
 
-from roadworthy.cli import bench, bundle, deploy, doctor, predict, report, verify
+from roadworthy.cli import bench, bundle, deploy, doctor, interrupts, predict, report, verify
 from roadworthy.cli.output import Outcome, Reporter
+from roadworthy.cli.streams import claim_output, put, speak_any_text
 from roadworthy.core.errors import (
-    EXIT_DEFECT,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_USAGE,
     RoadworthyError,
+    UnavailableError,
     UsageError,
+)
+
+# Click's ClickException, reached so that it is the right one whether Typer brings its own Click
+# along (from 0.26) or uses the installed one: BadParameter < UsageError < ClickException.
+_ClickError = typer.BadParameter.__mro__[2]
+# What the system may refuse to anyone; every other OSError that escapes is a defect.
+_REFUSALS = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        *(errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.ETXTBSY),
+    }
 )
 
 app = typer.Typer(
@@ -54,30 +64,29 @@ def _root(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; prints, never raises on purpose."""
-    as_json = "--json" in arguments
     command = _command_name(arguments)
-    reporter = Reporter(command, as_json)
+    reporter = Reporter(command, "--json" in arguments)
     try:
         code = typer.main.get_command(app).main(
             args=list(arguments), prog_name="roadworthy", standalone_mode=False
         )
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return EXIT_USAGE
-    except click.ClickException as error:
-        problem = UsageError(
-            error.format_message(), where=command, remedy=f"{_help_line(command)} shows the usage"
-        )
-        return reporter.finish(Outcome(error=problem, exit_code=EXIT_USAGE))
-    except (KeyboardInterrupt, click.Abort, EOFError):
-        return reporter.finish(Outcome(error=_InterruptedError(), exit_code=EXIT_INTERRUPTED))
-    except RoadworthyError as error:
-        return reporter.finish(Outcome(error=error, exit_code=error.exit_code))
-    except BrokenPipeError:
-        return EXIT_OK
-    except Exception as error:
-        return reporter.finish(Outcome(error=_defect(error, as_json), exit_code=EXIT_DEFECT))
+    except (KeyboardInterrupt, Exception) as error:
+        return _finish(reporter, _explained(error, command))
+    # Typer itself turns Ctrl-C into this number.
+    if code == EXIT_INTERRUPTED:
+        return _finish(reporter, _InterruptedError())
     return code if isinstance(code, int) else EXIT_OK
+
+
+def _finish(reporter: Reporter, error: RoadworthyError) -> int:
+    if isinstance(error, _HelpError):
+        put(sys.stdout, f"{error.what}\n")
+        return EXIT_USAGE
+    if error.__cause__ is not None and error.exit_code == RoadworthyError.exit_code:
+        import traceback
+
+        put(sys.stderr, "".join(traceback.format_exception(error.__cause__)))
+    return reporter.finish(Outcome(error=error, exit_code=error.exit_code))
 
 
 class _InterruptedError(RoadworthyError):
@@ -88,28 +97,59 @@ class _InterruptedError(RoadworthyError):
         super().__init__("interrupted; nothing was left half-written")
 
 
-def _defect(error: Exception, as_json: bool) -> RoadworthyError:
-    """Whatever else escapes is ours: say so, with the traceback for the report."""
-    if not as_json:
-        import traceback
+class _HelpError(UsageError):
+    """Not an error: a command that is nothing by itself shows what can follow it."""
 
-        traceback.print_exception(error)
-    frames = _frames(error)
-    return RoadworthyError(
+
+def _explained(error: BaseException, command: str) -> RoadworthyError:
+    """Return whatever ended a command as one of our errors."""
+    if isinstance(error, RoadworthyError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return _InterruptedError()
+    if isinstance(error, _ClickError):
+        message: str = error.format_message()  # type: ignore[attr-defined]  # of either Click
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return _HelpError(message)
+        return UsageError(
+            message.replace("\n", " "),
+            where=command or None,
+            remedy=f"{_help_line(command)} shows the usage",
+        )
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return UsageError(
+            f"the system refuses: {error.strerror}",
+            where=None if error.filename is None else str(error.filename),
+            remedy="make room or give permission there, then run it again",
+        )
+    if isinstance(error, MemoryError):
+        return UnavailableError(
+            f"there isn't enough memory: {error}" if str(error) else "there isn't enough memory",
+            remedy="narrow the ranges in --inputs, give smaller samples, or use a larger machine",
+        )
+    return _defect(error)
+
+
+def _defect(error: BaseException) -> RoadworthyError:
+    """Whatever else escapes is ours: say so; the traceback for the report goes before it."""
+    found = RoadworthyError(
         f"this is a defect in roadworthy: {type(error).__name__}: {error}",
-        where=frames,
-        remedy="please report it, with the command and the traceback (without --json)",
+        where=_innermost(error),
+        remedy="please report it, with the command and the traceback",
     )
+    found.__cause__ = error
+    return found
 
 
-def _frames(error: Exception) -> str:
+def _innermost(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     if trace is None:
         return ""
-    code = trace.tb_frame.f_code
-    return f"{code.co_qualname}, line {trace.tb_lineno}"
+    frame = trace.tb_frame
+    module = frame.f_globals.get("__name__", "?")
+    return f"{module}.{frame.f_code.co_qualname}, line {trace.tb_lineno}"
 
 
 def _command_name(arguments: Sequence[str]) -> str:
@@ -122,15 +162,26 @@ def _command_name(arguments: Sequence[str]) -> str:
 
 
 def _help_line(command: str) -> str:
-    return f"roadworthy {command} --help" if command else "roadworthy --help"
-
-
-def _terminate(_signal: int, _frame: Any) -> NoReturn:
-    raise KeyboardInterrupt
+    """Return the longest part of a command line that exists, with --help."""
+    known = {item.name for item in app.registered_commands} | {"bundle"}
+    first, _, second = command.partition(" ")
+    inner = {item.name for item in bundle.app.registered_commands}
+    words = [first] if first in known else []
+    words += [second] if words and second in inner else []
+    return " ".join(["roadworthy", *words, "--help"])
 
 
 def main() -> None:
     """Run the command line of this process."""
-    # SIGTERM cleans up like Ctrl-C: partial files are removed on the way out.
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    speak_any_text()
+    if "--json" in arguments:
+        claim_output()
+    try:
+        interrupts.listen()
+        code = run(arguments)
+    except KeyboardInterrupt:  # while another ending was being told
+        interrupts.stop_listening()
+        code = EXIT_INTERRUPTED
+    interrupts.stop_listening()
+    sys.exit(code)

@@ -29,8 +29,12 @@ def predict(
     reporter = Reporter("predict", json)
     with ProgressDisplay(silent=json) as progress:
         predictions = predict_images(bundle, images, save, target, progress)
+    sheet = len(predictions) > 1 and predictions[0].saved == str(save)
     for item in predictions:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in item.shares.items())
-        where = f" → {item.saved}" if item.saved else ""
+        # Of a sheet all of them have the same place: it is said once, below.
+        where = f" → {item.saved}" if item.saved and not sheet else ""
         reporter.say(f"{escape(item.image)}: {escape(shares)}{escape(where)}")
+    if sheet:
+        reporter.say(f"picture {escape(str(save))}")
     return reporter.finish(Outcome({"images": predictions}))

@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from roadworthy.cli.streams import put
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -22,7 +24,7 @@ class ProgressDisplay:
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
-        if not self._silent and sys.stderr.isatty():
+        if not self._silent and sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import (
                 BarColumn,
@@ -31,13 +33,20 @@ class ProgressDisplay:
                 TextColumn,
                 TimeElapsedColumn,
             )
+            from rich.table import Column
 
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description:<44}"),
+                # What is done may name a file: no markup, no emoji, and no second line.
+                TextColumn(
+                    "{task.description}",
+                    markup=False,
+                    table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+                ),
                 BarColumn(bar_width=28),
                 TimeElapsedColumn(),
-                console=Console(file=sys.stderr),
+                console=Console(file=sys.stderr, emoji=False),
+                expand=True,
                 transient=True,
             )
             self._bar.start()
@@ -49,8 +58,7 @@ class ProgressDisplay:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=what, completed=share)
         elif not self._silent and what != self._what:
-            sys.stderr.write(f"[{time.monotonic() - self._started:6.1f} s] {what}\n")
-            sys.stderr.flush()
+            put(sys.stderr, f"[{time.monotonic() - self._started:6.1f} s] {what}\n")
         self._what = what
 
     def __exit__(

@@ -45,7 +45,11 @@ def put_document(text: str) -> None:
     Raises:
         OSError: it couldn't be delivered; a reader that went away is no error.
     """
-    put(_document or sys.stdout, text)
+    if _document is None:
+        put(sys.stdout, text)
+        return
+    with _document:
+        put(_document, text)
 
 
 def put(stream: TextIO | None, text: str) -> None:

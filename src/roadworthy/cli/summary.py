@@ -6,6 +6,8 @@ from roadworthy.cli.output import Reporter
 from roadworthy.core.certificate import Certificate, Comparison, Latency
 from roadworthy.core.verdict import Verdict
 
+_METRICS = {"relative_l2": "relative L2", "mismatch_share": "share that differs"}
+
 
 def summary(reporter: Reporter, certificate: Certificate) -> None:
     """Say what was judged, how it came out, and how fast it is."""
@@ -36,7 +38,7 @@ def tell_verdict(reporter: Reporter, verdict: Verdict) -> None:
         value: float = getattr(metrics, tolerance.metric)
         reporter.say(
             f"output  {mark} {escape(name)}: MVRE {metrics.mvre:.2g}, "
-            f"{tolerance.metric.replace('_', ' ')} {value:.2g} ≤ {tolerance.limit:.2g} allowed "
+            f"{_METRICS[tolerance.metric]} {value:.2g}, allowed {tolerance.limit:.2g} "
             f"[dim]({escape(tolerance.origin)})[/]"
         )
     shapes = ", ".join(
@@ -57,11 +59,15 @@ def tell_verdict(reporter: Reporter, verdict: Verdict) -> None:
 
 def tell_latency(reporter: Reporter, latency: Latency) -> None:
     """Say one subject's times."""
-    reporter.say(f"time    {latency.subject}: {_latency(latency)}")
+    from rich.markup import escape
+
+    reporter.say(f"time    {escape(latency.subject)}: {_latency(latency)}")
 
 
 def tell_comparison(reporter: Reporter, comparison: Comparison) -> None:
     """Say two subjects' times, and their ratio with its interval."""
+    from rich.markup import escape
+
     faster = comparison.ratio >= 1
     ratio = comparison.ratio if faster else 1 / comparison.ratio
     low, high = comparison.ratio_low, comparison.ratio_high
@@ -70,7 +76,7 @@ def tell_comparison(reporter: Reporter, comparison: Comparison) -> None:
     tell_latency(reporter, comparison.subject)
     reporter.say(
         f"        [bold]{ratio:.2f}× {'faster' if faster else 'slower'}[/] "
-        f"({low:.2f}–{high:.2f}) than {comparison.baseline.subject}: "
+        f"({low:.2f}–{high:.2f}) than {escape(comparison.baseline.subject)}: "
         f"p50 {comparison.baseline.p50_ms:.4g} ms"
     )
 

@@ -37,11 +37,11 @@ def verify(
     path = Path(subject)
     with ProgressDisplay(silent=json) as progress:
         if is_bundle(path):
-            given = (reference, weights, samples, preprocess, inputs)
+            given = (reference, weights, samples, preprocess, inputs, threads)
             if any(item is not None and item != [] for item in given):
                 raise UsageError(
-                    "a bundle brings its own samples, answers and preprocess",
-                    where="--reference, --weights, --samples, --preprocess, --inputs",
+                    "a bundle brings its own samples, answers, preprocess and options",
+                    where="--reference, --weights, --samples, --preprocess, --inputs, --threads",
                     remedy="leave them out; or extract the model and verify that",
                 )
             outcome = verify_bundle(path, target, progress)
@@ -59,11 +59,14 @@ def verify(
                 progress=progress,
             )
     if not json:
+        from rich.markup import escape
+
         for judged in outcome.judged:
             state = "[bold green]verified[/]" if judged.passed else "[bold red]NOT verified[/]"
             marks = "".join(f"  [yellow]({label})[/]" for label in judged.labels)
-            reporter.say(f"{state}  {judged.target} here{marks}")
+            reporter.say(f"{state}  {escape(judged.target)}, here{marks}")
+            reporter.say(f"judge   {escape(outcome.reference)}")
             tell_verdict(reporter, judged.verdict)
             for note in judged.notes:
-                reporter.say(f"[yellow]note[/]    {note}")
+                reporter.say(f"[yellow]note[/]    {escape(note)}")
     return reporter.finish(Outcome(outcome.to_json(), outcome.error, outcome.exit_code))

@@ -51,7 +51,11 @@ class _Running:
 
     def add(self, array: Array) -> None:
         self.shapes.setdefault(array.shape)
-        values = array.astype(np.float64, copy=False).ravel()
+        # Signalling NaN and sums beyond the range of doubles are told, not warned of.
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._add(array.astype(np.float64, copy=False).ravel())
+
+    def _add(self, values: Array) -> None:
         finite = values[np.isfinite(values)]
         self.magnitudes.append(float(np.abs(finite).max()) if finite.size else 0.0)
         if finite.size:

@@ -39,10 +39,12 @@ def main(folder: Path) -> int:
             _send(replies, {"ready": True})
             while True:
                 command = commands.get()
-                beat = _heartbeat(replies)
-                times = time_runs(
-                    lambda: session.run(feed), command["runs"], lead=command["lead"], between=beat
-                )
+                runs, lead = command["runs"], command["lead"]
+                if session.times_itself:
+                    times = session.time(feed, runs, lead)["host"]
+                else:
+                    beat = _heartbeat(replies)
+                    times = time_runs(lambda: session.run(feed), runs, lead=lead, between=beat)
                 if not hasattr(signal, "SIGSTOP"):
                     settle()  # nobody can stop this process: it has to come to rest by itself
                 _send(replies, {"times": times})

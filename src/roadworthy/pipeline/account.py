@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -21,7 +20,7 @@ from roadworthy.core.certificate import (
 )
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Signature
-from roadworthy.core.verdict import Tolerance, Verdict
+from roadworthy.core.verdict import Verdict
 from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.graph.serial import digest
 from roadworthy.measure.environment import environment
@@ -40,7 +39,6 @@ class Evidence:
     prepared: Prepared
     model: ir.Model
     passes: tuple[PassRecord, ...]
-    limits: Mapping[str, Tolerance]
 
 
 def certify(
@@ -66,6 +64,8 @@ def certify(
             "options": engine.options,
             "files": {name: len(content) for name, content in engine.files.items()},
             "digest": digest(engine.files),
+            "proof": dict(engine.proof),
+            "log": list(engine.log),
         },
         samples=evidence.samples.account(),
         reference=ReferenceAccount(

@@ -19,7 +19,7 @@ from roadworthy.core.target import Target
 from roadworthy.measure.paired import compare, measure
 from roadworthy.measure.subject import EngineSubject, LocalSubject, Subject
 from roadworthy.pipeline.gather import gather_samples
-from roadworthy.pipeline.request import DEFAULT_TARGET
+from roadworthy.pipeline.request import DEFAULT_TARGET, check_seconds
 from roadworthy.source.onnx.source import OnnxSource
 from roadworthy.source.opening import open_source
 from roadworthy.source.prepared import Source
@@ -79,6 +79,9 @@ def run_bench(
         InputError: unreadable files, an input that doesn't fit.
     """
     specs = parse_inputs(inputs)
+    check_seconds("--seconds", seconds)
+    if target is not None:
+        registry.find(Target.parse(target).backend)
     contenders = [
         _contender(text, index, weights, target, specs, trust)
         for index, text in enumerate(subjects)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from itertools import islice
 
 from roadworthy.backends import registry
-from roadworthy.backends.base import CompileOptions
 from roadworthy.core.errors import BudgetError, RoadworthyError
 from roadworthy.core.signature import Feed
 from roadworthy.core.target import Target
@@ -57,7 +57,7 @@ def deploy(request: Request, progress: Progress = silent) -> Deployment:
         model, passes = run_guarded(
             prepared.model, standard_passes(), probes(trusted), limits, progress
         )
-        evidence = Evidence(source.description, samples, prepared, model, passes, limits)
+        evidence = Evidence(source.description, samples, prepared, model, passes)
         results = tuple(_build(target, request, evidence, progress) for target in request.targets)
         chosen, why = choose(results, request.objective)
         bundle = ship(request.out, chosen, results, evidence, contract, progress)
@@ -75,7 +75,7 @@ def probes(trusted: TrustedAnswers) -> list[tuple[str, Feed]]:
 
 
 def _open(request: Request) -> Source:
-    if isinstance(request.source, str) or hasattr(request.source, "__fspath__"):
+    if isinstance(request.source, str | os.PathLike):
         return open_source(str(request.source), request.weights, trust=request.trust)
     return open_module(request.source)
 
@@ -84,24 +84,27 @@ def _build(
     target: Target, request: Request, evidence: Evidence, progress: Progress
 ) -> TargetResult:
     """Compile, judge and time one target. Its failure is its own: the others go on."""
+    options = request.compile_options(target)
+    prepared = evidence.prepared
     try:
         progress(f"{target}: compile", 0.0)
         engine = registry.find(target.backend).compile(
             evidence.model,
-            evidence.prepared.signature,
+            prepared.signature,
             target,
-            CompileOptions(precision="fp32", threads=request.threads),
+            options,
         )
     except RoadworthyError as error:
         return TargetResult(target, None, None, error)
-    trusted = evidence.prepared.trusted
-    verdict = verify_engine(engine, trusted.cases, evidence.limits, progress)
+    trusted = prepared.trusted
+    limits = tolerances(trusted, arithmetic_depth(evidence.model), options.precision)
+    verdict = verify_engine(engine, trusted.cases, limits, progress)
     verdict = replace(verdict, seconds={**trusted.seconds, **verdict.seconds})
     failure = _judge(verdict, request, target)
     latency = comparison = None
     if verdict.passed and request.measure_seconds > 0:
         latency, comparison = time_engine(
-            engine, evidence.prepared, request.threads, request.measure_seconds, progress
+            engine, prepared, request.threads, request.measure_seconds, progress
         )
     certificate = certify(engine, verdict, evidence, latency, comparison)
     return TargetResult(target, engine, certificate, failure)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from roadworthy.core.errors import InputError, UsageError
+import numpy as np
+
+from roadworthy.core.errors import InputError, SamplesError, UsageError
 from roadworthy.core.inputspec import InputSpec
 from roadworthy.core.samples import RANDOM, Samples, load_samples, random_samples
+from roadworthy.core.signature import Feed
 from roadworthy.source.prepared import Source
 from roadworthy.vision.images import find_preprocess, image_loader
 from roadworthy.vision.preprocess import Preprocess
@@ -26,7 +29,7 @@ def gather_samples(
         preprocess: the contract named by the user.
 
     Raises:
-        SamplesError: no such samples, or unreadable ones.
+        SamplesError: no such samples, unreadable ones, or objects that aren't feeds.
         UsageError: no samples were given at all.
     """
     if given is None:
@@ -37,7 +40,7 @@ def gather_samples(
         )
     contract = Preprocess.read(preprocess) if preprocess is not None else None
     if isinstance(given, str | Path):
-        if str(given) == RANDOM:
+        if given == RANDOM:  # a Path of that name is a file's
             return random_samples(source.declared(specs)), contract
         path = Path(given)
         contract = find_preprocess(path, preprocess)
@@ -45,9 +48,29 @@ def gather_samples(
         loader = image_loader(contract, ranks) if contract is not None else None
         samples = load_samples(path, ranks, source.default_input(specs), loader)
         return samples, contract if _from_images(samples) or preprocess is not None else None
-    if isinstance(given, Mapping):
-        given = [given]
-    return Samples.of_arrays(list(given)), contract
+    return Samples.of_arrays(_feeds(given)), contract
+
+
+def _feeds(given: Any) -> list[Feed]:
+    """Return feeds in memory as a list of them, checked so far as to be feeds at all."""
+    feeds = [given] if isinstance(given, Mapping) or not isinstance(given, Iterable) else given
+    found: list[Feed] = []
+    for index, feed in enumerate(feeds):
+        if not isinstance(feed, Mapping):
+            raise SamplesError(
+                f"sample {index} is a {type(feed).__name__}, not arrays by the inputs' names",
+                where="samples",
+                remedy='give {"image": array}, or a list of such feeds',
+            )
+        for name, array in feed.items():
+            if not isinstance(name, str) or not isinstance(array, np.ndarray):
+                raise SamplesError(
+                    f"sample {index}: {name!r} is a {type(array).__name__}, not a NumPy array",
+                    where="samples",
+                    remedy="convert it with numpy.asarray",
+                )
+        found.append(dict(feed))
+    return found
 
 
 def _from_images(samples: Samples) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,38 +51,68 @@ def predict_images(
     Raises:
         BundleError: the bundle is damaged.
         SamplesError: no images, or unreadable ones.
-        UsageError: the bundle has no preprocess or task, or `save` is of the wrong kind.
+        UsageError: the bundle has no preprocess or task; `save` is of the wrong kind, in a folder
+            that doesn't exist, or one of the images themselves.
     """
     bundle = read_bundle(path)
     contract, task = _contract(bundle)
     files = _image_files(images)
-    one_picture = _is_picture(save) if save is not None else False
-    if save is not None and images.is_dir() and not one_picture:
-        save.mkdir(exist_ok=True)
-    elif save is not None and not one_picture:
-        raise UsageError(f"{save} isn't a kind of picture", where="--save", remedy="name it .png")
-    as_sheet = one_picture and images.is_dir()
+    places = _places(files, images, save)
+    as_sheet = save is not None and images.is_dir() and _is_picture(save)
     found: list[Prediction] = []
     tiles: list[Image.Image] = []
     with bundle.engine(target).open() as session:
-        for index, file in enumerate(files):
+        for index, (file, place) in enumerate(zip(files, places, strict=True)):
             progress("predict", index / len(files))
             labels, geometry = _segment(session, bundle, contract, task, file)
-            saved = None
-            if save is not None:
+            if place is not None:
                 picture = draw_mask(file, labels, task, geometry, legend=not as_sheet)
-                saved = save if one_picture else save / f"{file.stem}.png"
                 if as_sheet:
                     tiles.append(picture)
                 else:
-                    _save(picture, saved)
-            found.append(
-                Prediction(file.name, _shares(labels, task), str(saved) if saved else None)
-            )
+                    _save(picture, place)
+            saved = None if place is None else str(place)
+            found.append(Prediction(file.name, _shares(labels, task), saved))
     if tiles and save is not None:
         names = [file.name for file in files]
         _save(sheet(tiles, _SHEET_COLUMNS, captions=names, task=task), save)
     return found
+
+
+def _places(files: Sequence[Path], images: Path, save: Path | None) -> list[Path | None]:
+    """Return where each image's picture goes; refuse it now, not after the work."""
+    if save is None:
+        return [None] * len(files)
+    if _is_picture(save):
+        places = [save] * len(files)
+    elif images.is_dir():
+        if save.exists() and not save.is_dir():
+            raise UsageError(
+                "there is a file where the folder of pictures was to be",
+                where=f"--save {save}",
+                remedy="name a folder, or one picture for all of them: sheet.png",
+            )
+        stems = Counter(file.stem for file in files)
+        # `a.png` and `a.jpg` both have a picture of their own.
+        places = [
+            save / f"{file.stem if stems[file.stem] == 1 else file.name}.png" for file in files
+        ]
+    else:
+        raise UsageError(f"{save} isn't a kind of picture", where="--save", remedy="name it .png")
+    if not save.absolute().parent.is_dir():
+        raise UsageError(
+            f"the folder {save.absolute().parent} doesn't exist",
+            where=f"--save {save}",
+            remedy="create it first",
+        )
+    overwritten = {file.resolve() for file in files} & {place.resolve() for place in places}
+    if overwritten:
+        raise UsageError(
+            f"this would overwrite the image {min(overwritten).name}",
+            where=f"--save {save}",
+            remedy="name another file or folder",
+        )
+    return list(places)
 
 
 def _contract(bundle: Bundle) -> tuple[Preprocess, SegmentationTask]:
@@ -139,5 +170,6 @@ def _shares(labels: NDArray[np.integer], task: SegmentationTask) -> dict[str, fl
 
 
 def _save(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)  # only where a folder was asked for is it missing
     with replacing_file(path) as partial:
         picture.save(partial, format=Image.registered_extensions()[path.suffix.lower()])

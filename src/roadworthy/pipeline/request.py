@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+from roadworthy.backends import registry
+from roadworthy.backends.base import CompileOptions
 from roadworthy.core.errors import UnavailableError, UsageError
 from roadworthy.core.inputspec import InputSpec, parse_inputs
 from roadworthy.core.target import Target
@@ -29,7 +32,8 @@ class Request:
         outputs: names of the outputs.
         preprocess: contract for images; None takes `preprocess.json` beside them.
         targets: where it shall run; none asks for the embedded default.
-        precision: "auto" is the best that this version can prove, FP32 for now.
+        precision: "auto" is the best that this version chooses by itself, FP32 for now.
+        options: a backend's own, as (backend, name, text).
         budget: metric name to limit, e.g. {"mvre": 0.01}.
         objective: what decides between several verified targets.
         out: the bundle to write; None writes none.
@@ -46,6 +50,7 @@ class Request:
     preprocess: Path | None = None
     targets: tuple[Target, ...] = (Target(DEFAULT_TARGET),)
     precision: str = "auto"
+    options: tuple[tuple[str, str, str], ...] = ()
     budget: dict[str, float] = field(default_factory=dict)
     objective: str = "latency"
     out: Path | None = None
@@ -58,25 +63,51 @@ class Request:
         _choice("--objective", self.objective, OBJECTIVES)
         if not self.targets:
             raise UsageError("no target was given", where="--target")
+        for target in self.targets:
+            registry.find(target.backend)
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"threads must be at least 1, not {self.threads}", where="--threads")
+        check_seconds("--measure-seconds", self.measure_seconds)
+        if self.weights is not None and not isinstance(self.source, str | os.PathLike):
+            raise UsageError(
+                "a module in memory has its weights already",
+                where=f"weights={str(self.weights)!r}",
+                remedy="load them into it, or name its code: file.py:factory",
+            )
         if len(set(self.targets)) != len(self.targets):
             raise UsageError("a target is given twice", where="--target")
-        if self.precision not in ("auto", "fp32"):
+        backends = {target.backend for target in self.targets}
+        for backend, name, _ in self.options:
+            if backend not in backends:
+                raise UsageError(
+                    f"option {backend}.{name} is for no target that was asked for",
+                    where="--option",
+                    remedy=f"add --target {backend}, or name one of {sorted(backends)}",
+                )
+        if self.precision in ("int8", "fp8"):
             raise UnavailableError(
                 f"precision {self.precision} can't be built by this version of roadworthy",
                 where="--precision",
-                remedy="use --precision fp32",
+                remedy="use --precision fp32, tf32, fp16 or bf16, where the target has it",
             )
+
+    def compile_options(self, target: Target) -> CompileOptions:
+        """Return what one target's backend is told."""
+        own = ((name, text) for backend, name, text in self.options if backend == target.backend)
+        precision = "fp32" if self.precision == "auto" else self.precision
+        return CompileOptions(precision=precision, threads=self.threads, extra=tuple(sorted(own)))
 
 
 class RequestOptions(TypedDict, total=False):
     """The options of a deploy as texts; see `Request`."""
 
     weights: str | Path | None
-    inputs: Sequence[str]
-    outputs: Sequence[str]
+    inputs: str | Sequence[str]
+    outputs: str | Sequence[str]
     preprocess: str | Path | None
-    targets: Sequence[str]
+    targets: str | Sequence[str]
     precision: str
+    options: Sequence[str]
     budget: str | None
     objective: str
     out: str | Path | None
@@ -89,27 +120,51 @@ def make_request(source: Any, samples: Any, **options: Unpack[RequestOptions]) -
     """Parse the texts of a command line or a call into a request.
 
     Raises:
-        UsageError: text of another form.
+        UsageError: text of another form, an option that doesn't exist.
     """
+    if unknown := sorted(set(options) - RequestOptions.__annotations__.keys()):
+        raise UsageError(
+            f"there is no option {unknown[0]!r}",
+            where="deploy",
+            remedy=f"choose among: {', '.join(RequestOptions.__annotations__)}",
+        )
     budget = options.get("budget")
-    names = [name.strip() for text in options.get("outputs", ()) for name in text.split(",")]
+    outputs = _texts(options.get("outputs", ()))
+    names = [name.strip() for text in outputs for name in text.split(",")]
     return Request(
         source=source,
         samples=samples,
         weights=_path(options.get("weights")),
-        inputs=parse_inputs(list(options.get("inputs", ()))),
+        inputs=parse_inputs(_texts(options.get("inputs", ()))),
         outputs=tuple(name for name in names if name),
         preprocess=_path(options.get("preprocess")),
-        targets=tuple(Target.parse(text) for text in options.get("targets", ()))
+        targets=tuple(Target.parse(text) for text in _texts(options.get("targets", ())))
         or (Target(DEFAULT_TARGET),),
         precision=options.get("precision", "auto"),
-        budget=parse_budget(budget) if budget else {},
+        budget={} if budget is None else parse_budget(budget),
         objective=options.get("objective", "latency"),
         out=_path(options.get("out")),
         threads=options.get("threads"),
         trust=options.get("trust", False),
         measure_seconds=options.get("measure_seconds", 10.0),
     )
+
+
+def parse_option(text: str) -> tuple[str, str, str]:
+    """Parse `tensorrt.optimization_level=2` into backend, name, text.
+
+    Raises:
+        UsageError: text of another form.
+    """
+    name, equals, value = text.partition("=")
+    backend, dot, option = name.strip().partition(".")
+    if not (equals and dot and backend and option and value.strip()):
+        raise UsageError(
+            f"can't read the option {text!r}",
+            where="--option",
+            remedy="write it as BACKEND.NAME=VALUE, e.g. tensorrt.optimization_level=2",
+        )
+    return backend, option, value.strip()
 
 
 def parse_budget(text: str) -> dict[str, float]:
@@ -131,6 +186,23 @@ def parse_budget(text: str) -> dict[str, float]:
             remedy="write it as mvre=0.01",
         )
     return {name.strip(): limit}
+
+
+def check_seconds(option: str, seconds: float) -> None:
+    """Refuse what no clock can measure.
+
+    Raises:
+        UsageError: negative, infinite or not a number.
+    """
+    if not 0.0 <= seconds < float("inf"):
+        raise UsageError(
+            f"{seconds:g} isn't a time that can be spent", where=option, remedy="give seconds: 10"
+        )
+
+
+def _texts(value: str | Sequence[str]) -> list[str]:
+    """Return several texts; one by itself is a text and not its letters."""
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _choice(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from roadworthy.bundle.content import BundleContent, ContentCase, ContentItem
 from roadworthy.bundle.writer import check_replaceable, write_bundle
@@ -27,17 +28,26 @@ def check_destination(out: Path | None) -> None:
     """Refuse at once what can't be written in the end.
 
     Raises:
-        UsageError: no such folder, or something there that isn't a bundle.
+        UsageError: no such folder, one that takes no files, or something at `out` that isn't a
+            bundle.
     """
     if out is None:
         return
-    if not out.absolute().parent.is_dir():
+    folder = out.absolute().parent
+    if not folder.is_dir():
         raise UsageError(
-            f"the folder {out.absolute().parent} doesn't exist",
-            where=f"--out {out}",
-            remedy="create it first",
+            f"the folder {folder} doesn't exist", where=f"--out {out}", remedy="create it first"
         )
     check_replaceable(out)
+    try:
+        # Tried, because permissions don't tell: a read-only disk, a quota, root.
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageError(
+            f"the folder {folder} can't be written to: {error.strerror}",
+            where=f"--out {out}",
+            remedy="choose another folder",
+        ) from error
 
 
 def choose(results: Sequence[TargetResult], objective: str) -> tuple[Target | None, str]:

@@ -211,6 +211,14 @@ def verify_model(
         UnavailableError: the target isn't here, or refuses the model.
     """
     specs = parse_inputs(inputs)
+    if weights is not None and (reference is None or reference.endswith(".npz")):
+        raise UsageError(
+            "there is no network to put these weights into",
+            where=f"--weights {weights}",
+            remedy="name its code too: --reference module.py:factory",
+        )
+    where = Target.parse(target or DEFAULT_TARGET)
+    backend = registry.find(where.backend)
     source = open_source(model)
     if not isinstance(source, OnnxSource):
         raise UsageError(
@@ -226,11 +234,9 @@ def verify_model(
     found.check(signature)
     judge = _reference(source, signature, found, reference, weights, trust, progress)
     cases = plan_cases(signature, found)
-    where = Target.parse(target or DEFAULT_TARGET)
     with trusted_answers(judge, cases[:1] if judge.kind == GIVEN else cases, progress) as trusted:
-        engine = registry.find(where.backend).compile(
-            source.model, signature, where, CompileOptions(threads=threads)
-        )
+        options = CompileOptions(threads=threads)
+        engine = backend.compile(source.model, signature, where, options)
         limits = tolerances(trusted, arithmetic_depth(source.model))
         verdict = verify_engine(engine, trusted.cases, limits, progress)
         verdict = replace(verdict, seconds={**trusted.seconds, **verdict.seconds})

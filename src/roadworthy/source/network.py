@@ -151,7 +151,7 @@ def _disagreement(candidate: Candidate, trusted: TrustedAnswers, progress: Progr
 
 def _no_export(attempts: Sequence[ExportAttempt], source: str) -> RoadworthyError:
     """Say what every exporter did. Disagreeing is a wrong answer, raising isn't."""
-    said = "; ".join(f"{attempt.exporter}: {attempt.detail}" for attempt in attempts)
+    said = "; ".join(f"{item.exporter}: {' '.join(item.detail.split())}" for item in attempts)
     if any(attempt.outcome == "disagrees" for attempt in attempts):
         return WrongAnswersError(
             f"no exported model agrees with the network itself: {said}",

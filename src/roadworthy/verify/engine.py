@@ -18,16 +18,19 @@ from roadworthy.verify.tolerance import tolerance_for
 _SELF_CHECK_FEEDS = 4
 
 
-def tolerances(trusted: TrustedAnswers, depth: int) -> dict[str, Tolerance]:
-    """Return the FP32 tolerance of every output.
+def tolerances(
+    trusted: TrustedAnswers, depth: int, precision: str = "fp32"
+) -> dict[str, Tolerance]:
+    """Return the tolerance of every output.
 
     Args:
         trusted: the reference's answers with their noise.
         depth: see `graph.depth.arithmetic_depth`.
+        precision: what the engine was built in.
     """
     _, _, answers = next(trusted.cases[0].pairs())
     return {
-        name: tolerance_for(dtype_name(array.dtype), trusted.noise.get(name), depth)
+        name: tolerance_for(dtype_name(array.dtype), trusted.noise.get(name), depth, precision)
         for name, array in answers.items()
     }
 

@@ -61,7 +61,7 @@ def compare_pair(reference: Array, answer: Array) -> PairMetrics:
     if r.dtype.kind == "c":
         return compare_pair(_parts(r), _parts(y))
     with np.errstate(over="ignore", invalid="ignore"):
-        scale = _scale(r)
+        scale = _scale(r, y)
         if scale == 1.0:
             return _compare_numbers(r, y)
         scaled = _compare_numbers(r * scale, y * scale)
@@ -73,14 +73,18 @@ def _parts(array: Array) -> Array:
     return np.ascontiguousarray(array).view(array.real.dtype)
 
 
-def _scale(r: Array) -> float:
+def _scale(r: Array, y: Array) -> float:
     """Return the power of two that brings doubles near 1 where their squares leave the range."""
     if r.dtype.kind != "f" or r.dtype.itemsize < 8:
         return 1.0
-    peak = float(np.max(np.abs(r), where=np.isfinite(r), initial=0.0))
+    peak = max(_peak(r), _peak(y))
     if peak == 0.0 or _SQUARE_LOW < peak < _SQUARE_HIGH:
         return 1.0
     return 2.0 ** -max(-1000, min(1000, math.frexp(peak)[1]))
+
+
+def _peak(array: Array) -> float:
+    return float(np.max(np.abs(array), where=np.isfinite(array), initial=0.0))
 
 
 def _bits(array: Array) -> Array:
@@ -109,12 +113,11 @@ def _compare_numbers(r: Array, y: Array) -> PairMetrics:
     for start in range(0, r.size, _BLOCK):
         _add_block(sums, r[start : start + _BLOCK], y[start : start + _BLOCK], floor)
     relative_l2 = _ratio(math.sqrt(sums.d2), math.sqrt(sums.r2))
-    norms = math.sqrt(sums.r2) * math.sqrt(sums.y2)
     return PairMetrics(
         mvre=sums.relative / sums.count if sums.count else 0.0,
         max_abs=sums.max_abs,
         relative_l2=relative_l2,
-        cosine=min(1.0, sums.ry / norms) if norms else float(sums.r2 == sums.y2),
+        cosine=_cosine(sums),
         sqnr_db=-20.0 * math.log10(relative_l2) if 0 < relative_l2 < math.inf else _extreme(sums),
         mismatch_share=sums.mismatches / r.size,
         bit_equal=False,
@@ -181,6 +184,15 @@ def _ratio(error: float, norm: float) -> float:
     if error == 0.0:
         return 0.0
     return error / norm if norm > 0.0 else math.inf
+
+
+def _cosine(sums: _Sums) -> float:
+    """Return the cosine of the angle; 0 where an answer is too large to have one."""
+    norms = math.sqrt(sums.r2) * math.sqrt(sums.y2)
+    if norms == 0.0:
+        return float(sums.r2 == sums.y2)
+    value = sums.ry / norms
+    return max(-1.0, min(1.0, value)) if math.isfinite(value) else 0.0
 
 
 def _extreme(sums: _Sums) -> float:

@@ -96,6 +96,11 @@ def test_nan_and_infinite_values_are_named_with_their_sample() -> None:
     assert found == ("sample s1: input 'x' has 3 NaN or infinite values",)
 
 
+def test_a_signalling_nan_is_a_nan_like_any_other() -> None:
+    signalling = np.array([0x7F800001, 0x3F800000], np.uint32).view(np.float32)
+    assert account(signalling).findings == ("sample s0: input 'x' has 1 NaN or infinite values",)
+
+
 def test_all_equal_samples_are_named() -> None:
     found = account(RAMP, np.full((3, 4), 7.0, np.float32)).findings
     assert found == ("sample s1: input 'x' is all 7.0",)

@@ -1,20 +1,17 @@
 """ONNX Runtime on the host: what it supports, the engine it ships, errors in our words.
 
-The engine is the ONNX file itself with stated session options. ONNX Runtime can save its optimised
-graph, but that is bound to one CPU's layouts and instructions; the plain file runs anywhere and is
-optimised when it is opened.
+The engine is the ONNX file itself with stated session options (ADR 0002).
 """
 
 from __future__ import annotations
 
-import platform
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Session, Support
+from roadworthy.backends.base import CompileOptions, Engine, Runner, Session, Support
 from roadworthy.backends.onnxruntime.exchange import Exchange
+from roadworthy.backends.place import open_place, open_runner
 from roadworthy.core.cpus import usable_cpus
-from roadworthy.core.errors import CompileError, RunError, UnavailableError
+from roadworthy.core.errors import RoadworthyError, UnavailableError, UsageError
 from roadworthy.core.signature import Answers, Array, Signature
 from roadworthy.core.target import Target
 from roadworthy.graph.serial import to_files
@@ -22,7 +19,7 @@ from roadworthy.graph.serial import to_files
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+RUNTIME = "roadworthy.backends.onnxruntime.runtime"
 
 
 class OnnxRuntimeBackend:
@@ -31,25 +28,16 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
 
     def supports(self, target: Target) -> Support:
-        """Tell whether this device, version and place are to be had here."""
-        import onnxruntime as ort
-
-        device = target.device or "cpu"
-        if target.where:
-            return Support(False, "other interpreters and hosts can't be reached yet")
-        if device not in PROVIDERS:
-            return Support(False, f"ONNX Runtime has no device {device!r} here", _devices())
-        if target.version and not ort.__version__.startswith(target.version):
+        """Tell whether this device, version and place are to be had."""
+        try:
+            found = self.fingerprint(target)
+        except RoadworthyError as error:
+            return Support(False, error.what, _remedy(target, error))
+        if target.version and not found["version"].startswith(target.version):
             return Support(
                 False,
-                f"ONNX Runtime {target.version} was asked for, {ort.__version__} is installed",
+                f"ONNX Runtime {target.version} was asked for, {found['version']} is installed",
                 f'pip install "onnxruntime=={target.version}"',
-            )
-        if PROVIDERS[device] not in ort.get_available_providers():
-            return Support(
-                False,
-                f"this build of ONNX Runtime has no {PROVIDERS[device]}",
-                "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
             )
         return Support(True)
 
@@ -57,99 +45,85 @@ class OnnxRuntimeBackend:
         self, model: ir.Model, signature: Signature, target: Target, options: CompileOptions
     ) -> Engine:
         """Serialise the model and open it once, so that a refusal comes now and not later."""
+        _check(options)
         support = self.supports(target)
         if not support.ok:
             raise UnavailableError(support.reason, where=str(target), remedy=support.remedy)
-        if options.precision != "fp32":
-            raise UnavailableError(
-                f"precision {options.precision} can't be built for {target} yet",
-                where="--precision",
-                remedy="use --precision fp32",
-            )
-        engine = Engine(
-            target=target,
-            signature=signature,
-            files=to_files(model, "model.onnx"),
-            options=options,
-            fingerprint=self.fingerprint(target),
-        )
-        self.open(engine).close()
-        return engine
+        Exchange(signature)
+        with open_place(RUNTIME, target.where) as place:
+            built = place.build(to_files(model, "model.onnx"), _spec(target, options))
+            fingerprint = place.describe(target.device)
+        return Engine(target, signature, built.files, options, fingerprint, built.log, built.proof)
 
     def fingerprint(self, target: Target) -> dict[str, str]:
         """Return what an ONNX Runtime engine was verified with."""
-        import onnxruntime as ort
-
-        return {
-            "runtime": "onnxruntime",
-            "version": ort.__version__,
-            "provider": PROVIDERS[target.device or "cpu"],
-            "machine": platform.machine(),
-            "system": platform.system(),
-        }
+        with open_place(RUNTIME, target.where) as place:
+            return place.describe(target.device)
 
     def open(self, engine: Engine) -> Session:
-        """Open an engine here, on the device it was asked for and no other."""
-        support = self.supports(engine.target)
-        if not support.ok:
-            raise UnavailableError(support.reason, where=str(engine.target), remedy=support.remedy)
-        from roadworthy.backends.onnxruntime import runtime
-
+        """Open an engine where its target says, on the device it was asked for and no other."""
         exchange = Exchange(engine.signature)
-        options = engine.options
-        try:
-            runner = runtime.Runner(
-                engine.files,
-                threads=options.threads or usable_cpus(),
-                optimise=options.optimise,
-                spinning=options.spinning,
-                provider=PROVIDERS[engine.target.device or "cpu"],
-            )
-        except Exception as error:
-            if not _is_foreign(error):
-                raise
-            raise CompileError(
-                f"ONNX Runtime refused the model: {_first_line(error)}",
-                where=str(engine.target),
-            ) from error
-        return Session(engine.signature, _Translating(runner, exchange))
+        target = engine.target
+        runner = open_runner(
+            RUNTIME, target.where, False, engine.files, _spec(target, engine.options)
+        )
+        return Session(engine.signature, _Exchanging(runner, exchange))
 
 
-class _Translating:
-    """A runner that takes and gives the signature's dtypes, and fails with `RunError`."""
+class _Exchanging:
+    """A runner that takes and gives the signature's dtypes."""
 
-    def __init__(self, runner: Any, exchange: Exchange) -> None:
+    def __init__(self, runner: Runner, exchange: Exchange) -> None:
         self._runner = runner
         self._exchange = exchange
+        self.times_itself = getattr(runner, "times_itself", False)
 
     def run(self, feed: dict[str, Array]) -> Answers:
-        ready = self._exchange.inputs(feed)
-        try:
-            answers: Answers = self._runner.run(ready)
-        except Exception as error:
-            if not _is_foreign(error):
-                raise
-            raise RunError(f"ONNX Runtime failed: {_first_line(error)}") from error
-        return self._exchange.outputs(answers)
+        return self._exchange.outputs(self._runner.run(self._exchange.inputs(feed)))
+
+    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
+        return self._runner.time(self._exchange.inputs(feed), runs, lead)
+
+    def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
+        return self._runner.profile(self._exchange.inputs(feed), runs)
 
     def close(self) -> None:
         self._runner.close()
 
 
-def _is_foreign(error: Exception) -> bool:
-    """Tell ONNX Runtime's exceptions (and the binding's own) from ours and from defects."""
-    module = type(error).__module__
-    return "onnxruntime" in module or isinstance(error, RuntimeError | ValueError)
+def _spec(target: Target, options: CompileOptions) -> dict[str, Any]:
+    """Return what the runtime is told. Elsewhere it counts its own CPUs."""
+    here = usable_cpus() if target.where is None else None
+    return {
+        "device": target.device,
+        "threads": options.threads or here,
+        "optimise": options.optimise,
+        "spinning": options.spinning,
+    }
 
 
-@cache
-def _devices() -> str:
-    return f"choose one of: {', '.join(PROVIDERS)}"
+def _check(options: CompileOptions) -> None:
+    if options.precision != "fp32":
+        raise UnavailableError(
+            f"ONNX Runtime can't be built for precision {options.precision} yet",
+            where="--precision",
+            remedy="use --precision fp32",
+        )
+    if options.extra:
+        raise UsageError(
+            f"ONNX Runtime has no option {options.extra[0][0]!r}",
+            where="--option",
+            remedy="it has none: leave --option out",
+        )
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def _remedy(target: Target, error: RoadworthyError) -> str | None:
+    """Return the command that brings what is missing."""
+    if target.where is not None:
+        return error.remedy
+    if target.device == "cuda":
+        return "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+    return error.remedy or "choose the device cpu or cuda"
 
 
 BACKEND = OnnxRuntimeBackend()

@@ -7,12 +7,21 @@ element: uint16 for bfloat16, uint8 for 8 bits and below (a 4-bit value in the l
 from __future__ import annotations
 
 import ctypes
+import os
+import platform
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
+
+# Newer builds keep a telemetry store in the user's home unless told not to before the import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime as ort
+
+NAME = "onnxruntime"
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 # What NumPy lacks: ONNX Runtime's word for it, ONNX's number of it (TensorProto.DataType), bits.
 FOREIGN_TYPES: Dict[str, Tuple[int, int]] = {
@@ -28,6 +37,13 @@ FOREIGN_TYPES: Dict[str, Tuple[int, int]] = {
     "tensor(uint2)": (25, 2),
     "tensor(int2)": (26, 2),
 }
+
+
+def _affinity() -> int:
+    """How many CPUs this process may use, where the host side didn't say."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
 
 
 def session_options(
@@ -51,22 +67,56 @@ def session_options(
     return options
 
 
-class Runner:
-    """One ONNX Runtime session over in-memory files."""
+def describe(device: Optional[str]) -> Dict[str, str]:
+    """Return what an engine would be tied to here.
 
-    def __init__(
-        self,
-        files: Mapping[str, bytes],
-        threads: int,
-        optimise: bool = True,
-        spinning: bool = True,
-        provider: str = "CPUExecutionProvider",
-        tf32: bool = False,
-    ) -> None:
-        options = session_options(threads, optimise, spinning, provider)
+    Raises RuntimeError where this build hasn't got the device: it would use the CPU in silence.
+    """
+    provider = PROVIDERS.get(device or "cpu")
+    if provider is None:
+        raise RuntimeError(
+            "ONNX Runtime has no device %r here, only %s" % (device, ", ".join(PROVIDERS))
+        )
+    if provider not in ort.get_available_providers():
+        raise RuntimeError("this build of ONNX Runtime has no %s" % provider)
+    return {
+        "runtime": NAME,
+        "version": ort.__version__,
+        "provider": provider,
+        "machine": platform.machine(),
+        "system": platform.system(),
+    }
+
+
+def build(
+    files: Dict[str, bytes], spec: Dict[str, Any], say: Callable[[str], None]
+) -> Dict[str, Any]:
+    """Open the model once, so that a refusal comes now; the engine is the model itself."""
+    runner = Runner(files, spec)
+    provider = runner.session.get_providers()[0]
+    runner.close()
+    return {"files": files, "log": [], "proof": {"provider": provider}}
+
+
+class Runner:
+    """One ONNX Runtime session over in-memory files.
+
+    `spec`: "device" (None is the CPU), "threads" (None takes what the process may use),
+    "optimise", "spinning".
+    """
+
+    def __init__(self, files: Mapping[str, bytes], spec: Mapping[str, Any]) -> None:
+        provider = PROVIDERS[spec.get("device") or "cpu"]
+        options = session_options(
+            spec.get("threads") or _affinity(),
+            spec.get("optimise", True),
+            spec.get("spinning", True),
+            provider,
+        )
         providers: List[Any] = [provider]
         if provider == "CUDAExecutionProvider":
-            providers = [(provider, {"use_tf32": "1" if tf32 else "0"})]
+            # FP32 means FP32 here.
+            providers = [(provider, {"use_tf32": "0"})]
         self.session = _open(files, options, providers)
         # Otherwise a provider that fails while running is replaced by another in silence.
         self.session.disable_fallback()

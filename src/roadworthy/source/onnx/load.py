@@ -79,7 +79,8 @@ def _invalid(path: Path, error: Exception) -> InputError:
 def _is_text(message: Message) -> bool:
     """Tell whether every name in it is UTF-8; protobuf gives the others back as bytes."""
     if isinstance(message, onnx.TensorProto):
-        return isinstance(message.name, str)
+        entries = message.external_data
+        return isinstance(message.name, str) and all(_is_text(entry) for entry in entries)
     for field, value in message.ListFields():
         if field.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE):
             continue

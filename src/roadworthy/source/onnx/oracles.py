@@ -8,10 +8,12 @@ that backend is installed. Oracles that disagree: neither can judge, exit 3, bot
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -66,11 +68,13 @@ class EvaluatorOracle:
     name = "ONNX reference evaluator, FP64"
 
     def __init__(self, model: ir.Model, seconds: float = EVALUATOR_SECONDS) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="roadworthy-evaluator-")
+        # An oracle lives as long as its reference does, so the folder goes when the oracle does.
+        self._folder = Path(tempfile.mkdtemp(prefix="roadworthy-evaluator-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._left = seconds
         self._known: dict[str, Answers] = {}
         for name, content in to_files(to_double(model), "model.onnx").items():
-            Path(self._folder.name, name).write_bytes(content)
+            (self._folder / name).write_bytes(content)
 
     def run(self, feed: Feed) -> Answers:
         """Return the answers in FP64 (integer outputs as they are), or raise `RunError`."""
@@ -82,7 +86,7 @@ class EvaluatorOracle:
     def _evaluate(self, feed: Feed) -> Answers:
         if self._left <= 0:
             raise RunError("the time for the reference evaluator is used up", where=self.name)
-        folder = Path(self._folder.name)
+        folder = self._folder
         try:
             write_arrays(folder / "feed.npz", {k: _doubled(v) for k, v in feed.items()})
         except ValueError as error:

@@ -1,0 +1,269 @@
+"""The near side of a worker: an execnet gateway, its log, and what its death means."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from roadworthy.backends import worker as far
+from roadworthy.backends.elsewhere import BUILD_SECONDS, RUN_SECONDS, WorkerRunner
+from roadworthy.backends.place import BuildResult, Say, Where, missing, quiet, short_name, source_of
+from roadworthy.core.errors import (
+    CompileError,
+    MissingExtraError,
+    RoadworthyError,
+    RunError,
+    UnavailableError,
+)
+
+START_SECONDS = 60.0
+_LAST_LINES = 8
+
+
+class Worker:
+    """A runtime in a process of its own; see `backends.place.Place`. Use in a `with` block."""
+
+    def __init__(self, runtime: str, where: Where | None) -> None:
+        self._runtime = runtime
+        self._where = where
+        self._name = short_name(runtime)
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._stack = contextlib.ExitStack()
+        self.pid: int | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """True when it runs on this host: then its log can be read, and memory be shared."""
+        return self._where is None or self._where.ssh is None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _start(self) -> None:
+        try:
+            import execnet
+        except ImportError as error:
+            raise MissingExtraError("execnet", "remote", "a worker process") from error
+        if self._where is not None and self._where.ssh is None:
+            _check_interpreter(str(self._where.python), self._place_name())
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="roadworthy-worker-"))
+        self._log = Path(folder, "log") if self.is_local else None
+        group = execnet.Group()
+        self._gateway: Any = None
+        self._stack.callback(self._close_pipes)
+        self._stack.callback(group.terminate, timeout=2.0)
+        try:
+            self._gateway = group.makegateway(_spec(self._where))
+            self._channel = self._gateway.remote_exec(_far_source())
+        except (OSError, EOFError, execnet.HostNotFound, ValueError) as error:
+            raise UnavailableError(
+                f"no worker can be started there: {str(error).strip() or type(error).__name__}",
+                where=self._place_name(),
+                remedy="check the path of the interpreter, or that ssh gets in without a password",
+            ) from error
+        self._send(self._runtime, source_of(self._runtime), str(self._log) if self._log else "")
+        started = self._reply(UnavailableError, START_SECONDS, quiet)
+        self.pid = int(started["pid"])
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def describe(self, device: str | None) -> dict[str, str]:
+        """See `Place`."""
+        return dict(self.ask("describe", (device,), UnavailableError, RUN_SECONDS))
+
+    def build(
+        self, files: Mapping[str, bytes], spec: Mapping[str, Any], say: Say = quiet
+    ) -> BuildResult:
+        """See `Place`."""
+        sent = {name: far.chunks(content) for name, content in files.items()}
+        result = self.ask("build", (sent, dict(spec)), CompileError, BUILD_SECONDS, say)
+        return BuildResult(far.joined(result["files"]), tuple(result["log"]), result["proof"])
+
+    def open(self, files: Mapping[str, bytes], spec: Mapping[str, Any]) -> WorkerRunner:
+        """See `Place`."""
+        number = next(self._numbers)
+        sent = {name: far.chunks(content) for name, content in files.items()}
+        self.ask("open", (number, sent, dict(spec)), CompileError, BUILD_SECONDS)
+        runner = WorkerRunner(self, number)
+        # Shared memory outlives processes: it must be given back even if nobody closes the runner.
+        self._stack.callback(runner.release)
+        return runner
+
+    def ask(
+        self,
+        verb: str,
+        arguments: tuple[Any, ...],
+        kind: type[RoadworthyError],
+        seconds: float,
+        say: Say = quiet,
+    ) -> Any:
+        """Do one command there and return its result.
+
+        Args:
+            verb: a method of `worker.Host`.
+            arguments: plain values.
+            kind: what a failure is here.
+            seconds: without a word for this long it counts as hanging, and is killed.
+            say: told what it says meanwhile.
+
+        Raises:
+            UnavailableError: of class `kind` for failures; it crashed, hangs, or lacks a package.
+        """
+        with self._lock:
+            self._send(verb, arguments)
+            return self._reply(kind, seconds, say)
+
+    def _send(self, *message: Any) -> None:
+        try:
+            self._channel.send(message)
+        except (OSError, EOFError) as error:
+            self._died(error)
+
+    def _reply(self, kind: type[RoadworthyError], seconds: float, say: Say) -> Any:
+        import execnet
+
+        while True:
+            try:
+                message = self._channel.receive(timeout=seconds)
+            except self._channel.TimeoutError as error:
+                self._kill()
+                raise RunError(
+                    f"{self._name} gave no sign of life for {seconds:.0f} s and was killed",
+                    where=self._place_name(),
+                    remedy=self._last_words() or "its log is empty",
+                ) from error
+            except (EOFError, OSError, execnet.RemoteError) as error:
+                self._died(error)
+            if message[0] == "say":
+                say(message[1])
+            elif message[0] == "done":
+                return message[1]
+            else:
+                self._failed(kind, *message[1:])
+
+    def _failed(self, kind: type[RoadworthyError], what: str, text: str, trace: str) -> NoReturn:
+        if what == "import":
+            raise missing(self._runtime, text)
+        if what == "memory":
+            text = f"out of memory: {text}"
+        raise kind(text, where=self._place_name()) from RemoteTraceback(trace)
+
+    def _died(self, cause: BaseException) -> NoReturn:
+        """Say how the process ended, with its last words."""
+        how = self._ending()
+        words = self._last_words()
+        raise RunError(
+            f"the worker of {self._name} died: {how}"
+            + (f"; its last words: {words}" if words else ""),
+            where=self._place_name(),
+            remedy="the runtime crashed, this program didn't; try smaller shapes, other options, "
+            "or another version of it",
+        ) from cause
+
+    def _ending(self) -> str:
+        popen = self._popen()
+        if popen is None:
+            return "the connection broke"
+        try:
+            code = popen.wait(timeout=5.0)
+        except Exception:  # subprocess.TimeoutExpired, from whichever subprocess execnet uses
+            return "the connection broke, the process still runs"
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            more = " (out of memory?)" if name == "SIGKILL" else ""
+            return f"killed by {name}{more}"
+        return f"exit status {code}"
+
+    def _popen(self) -> Any:
+        """The process behind the gateway (ssh's own, where it is elsewhere)."""
+        return getattr(getattr(self._gateway, "_io", None), "popen", None)
+
+    def _close_pipes(self) -> None:
+        """Close what execnet leaves open when a gateway ends."""
+        popen = self._popen()
+        for pipe in (popen.stdin, popen.stdout) if popen is not None else ():
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+    def _kill(self) -> None:
+        if self.is_local and self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def _last_words(self) -> str:
+        if self._log is None or not self._log.exists():
+            return ""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        # What the runtime said comes before Python's own account of the crash, and tells more.
+        fatal = [i for i, line in enumerate(lines) if line.startswith("Fatal Python error")]
+        end = fatal[0] + 1 if fatal else len(lines)
+        said = [line.strip() for line in lines[max(0, end - _LAST_LINES) : end]]
+        return " | ".join(line for line in said if line)
+
+    def _place_name(self) -> str:
+        if self._where is None:
+            return f"{self._name}, worker process here"
+        host = f"{self._where.ssh}: " if self._where.ssh else ""
+        return f"{self._name} in {host}{self._where.python}"
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - not an error of its own: the cause of one
+    """The far side's traceback, shown as the cause."""
+
+
+def _spec(where: Where | None) -> str:
+    if where is None:
+        return f"popen//python={sys.executable}//dont_write_bytecode"
+    if where.ssh is None:
+        return f"popen//python={where.python}//dont_write_bytecode"
+    return f"ssh={where.ssh}//python={where.python}"
+
+
+def _check_interpreter(python: str, where: str) -> None:
+    """Refuse what is no Python 3.8 or later with NumPy, in words rather than by a broken pipe."""
+    probe = "import sys, numpy; print('python %d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run(
+            [python, "-c", probe],
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+        said = done.stdout.split() or ["nothing"]
+        problem = (done.stderr.strip().splitlines() or [f"it printed {said[0]}"])[-1]
+        version = tuple(int(part) for part in said[1].split(".")) if said[0] == "python" else ()
+    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+        problem, version = str(error), ()
+    if version < (3, 8):
+        raise UnavailableError(
+            f"that is no Python 3.8 or later with NumPy: {problem}",
+            where=where,
+            remedy=f"{python} -m pip install numpy, or name another interpreter",
+        )
+
+
+def _far_source() -> str:
+    return Path(far.__file__).read_text(encoding="utf-8")

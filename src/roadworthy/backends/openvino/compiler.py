@@ -1,0 +1,140 @@
+"""OpenVINO on the host: what it supports, the engine it ships, its names turned into ONNX's.
+
+The engine is the ONNX file itself with stated settings: OpenVINO reads it, and what it compiles is
+bound to one CPU. The option `cache_dir` keeps that beside the machine it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from roadworthy.backends.base import CompileOptions, Engine, Runner, Session, Support
+from roadworthy.backends.openvino.exchange import Exchange
+from roadworthy.backends.openvino.names import onnx_names
+from roadworthy.backends.openvino.options import OpenVinoOptions
+from roadworthy.backends.place import open_place, open_runner
+from roadworthy.core.cpus import usable_cpus
+from roadworthy.core.errors import RoadworthyError, UnavailableError
+from roadworthy.core.signature import Answers, Array, Axis, Signature
+from roadworthy.core.target import Target
+from roadworthy.graph.serial import to_files
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+RUNTIME = "roadworthy.backends.openvino.runtime"
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+class OpenVinoBackend:
+    """OpenVINO on the devices that it finds: CPU always; GPU, NPU and AUTO where they are."""
+
+    name = "openvino"
+
+    def supports(self, target: Target) -> Support:
+        """Tell whether this device, version and place are to be had."""
+        try:
+            found = self.fingerprint(target)
+        except RoadworthyError as error:
+            return Support(False, error.what, error.remedy)
+        if target.version and not found["version"].startswith(target.version):
+            return Support(
+                False,
+                f"OpenVINO {target.version} was asked for, {found['version']} is installed",
+                f'pip install "openvino=={target.version}"',
+            )
+        return Support(True)
+
+    def compile(
+        self, model: ir.Model, signature: Signature, target: Target, options: CompileOptions
+    ) -> Engine:
+        """Compile once where the target is, so that a refusal comes now and not later.
+
+        Raises:
+            UnavailableError: no such device, version, precision or dtype.
+            CompileError: OpenVINO refuses the model, or runs it in another precision.
+        """
+        spec = _spec(signature, target, options)
+        support = self.supports(target)
+        if not support.ok:
+            raise UnavailableError(support.reason, where=str(target), remedy=support.remedy)
+        Exchange(signature)
+        with open_place(RUNTIME, target.where) as place:
+            built = place.build(to_files(model, "model.onnx"), spec)
+            fingerprint = place.describe(target.device)
+        return Engine(target, signature, built.files, options, fingerprint, built.log, built.proof)
+
+    def fingerprint(self, target: Target) -> dict[str, str]:
+        """Return what an OpenVINO engine was verified with."""
+        with open_place(RUNTIME, target.where) as place:
+            return place.describe(target.device)
+
+    def open(self, engine: Engine) -> Session:
+        """Open an engine where its target says, on its device and in its precision."""
+        exchange = Exchange(engine.signature)
+        spec = _spec(engine.signature, engine.target, engine.options)
+        runner = open_runner(RUNTIME, engine.target.where, False, engine.files, spec)
+        return Session(engine.signature, _Exchanging(runner, exchange, engine.files))
+
+
+class _Exchanging:
+    """A runner that takes and gives the signature's dtypes and speaks of ONNX nodes."""
+
+    def __init__(self, runner: Runner, exchange: Exchange, files: Mapping[str, bytes]) -> None:
+        self._runner = runner
+        self._exchange = exchange
+        self._files = files
+        self.times_itself = getattr(runner, "times_itself", False)
+
+    def run(self, feed: dict[str, Array]) -> Answers:
+        return self._exchange.outputs(self._runner.run(self._exchange.inputs(feed)))
+
+    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
+        return self._runner.time(self._exchange.inputs(feed), runs, lead)
+
+    def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
+        names = onnx_names(self._files)
+        rows = self._runner.profile(self._exchange.inputs(feed), runs)
+        for row in rows:
+            row["onnx"] = [names[name] for name in row["onnx"] if name in names]
+        return rows
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+def _spec(signature: Signature, target: Target, options: CompileOptions) -> dict[str, Any]:
+    """Return what the runtime is told. Elsewhere it counts its own CPUs."""
+    if options.precision not in PRECISIONS:
+        raise UnavailableError(
+            f"OpenVINO has no precision {options.precision}",
+            where="--precision",
+            remedy=f"choose one of: {', '.join(PRECISIONS)}",
+        )
+    own = OpenVinoOptions.parse(options)
+    here = usable_cpus() if target.where is None else None
+    return {
+        "device": target.device,
+        "precision": options.precision,
+        "threads": options.threads or here,
+        "shapes": {
+            spec.name: [_axis(axis) for axis in spec.shape]
+            for spec in signature.inputs
+            if spec.shape is not None
+        },
+        "inputs": [spec.name for spec in signature.inputs],
+        "outputs": [spec.name for spec in signature.outputs],
+        "pinning": own.pinning,
+        "cache_dir": own.cache_dir,
+    }
+
+
+def _axis(axis: Axis) -> int | list[int | None]:
+    """A size, or [low, high]; an open axis may be empty."""
+    if isinstance(axis, int):
+        return axis
+    return [0, None] if axis.is_open else [axis.low, axis.high]
+
+
+BACKEND = OpenVinoBackend()

@@ -1,0 +1,26 @@
+"""What OpenVINO calls a node of the model, and what ONNX does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def onnx_names(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the ONNX name of everything that OpenVINO may name after a node of the model.
+
+    OpenVINO names a step as the node, or as the node's output where that is an output of the model
+    or the node has no name. A node without a name goes by its first output.
+
+    Args:
+        files: the engine's; the first is the ONNX file.
+    """
+    import onnx
+
+    graph = onnx.load_model_from_string(next(iter(files.values()))).graph
+    names: dict[str, str] = {}
+    for node in graph.node:
+        label = node.name or next((output for output in node.output if output), "")
+        for alias in (node.name, *node.output):
+            if alias:
+                names.setdefault(alias, label)
+    return names

@@ -1,0 +1,48 @@
+"""OpenVINO's own options, from `--option name=value`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from roadworthy.backends.base import CompileOptions
+from roadworthy.core.errors import UsageError
+
+_SWITCH = {"on": True, "off": False}
+_KNOWN = {
+    "cache_dir": "cache_dir=FOLDER keeps compiled models there",
+    "pinning": "pinning=on|off binds threads to cores (off)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVinoOptions:
+    """What `--option` can say to OpenVINO.
+
+    Attributes:
+        cache_dir: a folder where OpenVINO keeps compiled models, on the machine where it compiles;
+            its key is the model's content and all settings. None: no cache.
+        pinning: bind each thread to a core. Faster on a machine that runs nothing else; two
+            processes that do it meet on the same cores.
+    """
+
+    cache_dir: str | None = None
+    pinning: bool = False
+
+    @classmethod
+    def parse(cls, options: CompileOptions) -> OpenVinoOptions:
+        """Read the textual options.
+
+        Raises:
+            UsageError: an unknown name or value.
+        """
+        given = dict(options.extra)
+        for name, text in given.items():
+            if name not in _KNOWN:
+                raise _refusal(f"OpenVINO has no option {name!r}")
+            if not text or (name == "pinning" and text not in _SWITCH):
+                raise _refusal(f"OpenVINO's option {name} can't be {text!r}")
+        return cls(given.get("cache_dir"), _SWITCH[given.get("pinning", "off")])
+
+
+def _refusal(what: str) -> UsageError:
+    return UsageError(what, where="--option", remedy=f"there are: {'; '.join(_KNOWN.values())}")

@@ -1,0 +1,436 @@
+"""OpenVINO where the engine runs. Standard library, NumPy and openvino only, Python 3.8+.
+
+Arrays of element types that NumPy lacks come and go as unsigned integers of the same bits, one per
+element: uint16 for bfloat16, uint8 for 8 bits and below (a 4-bit value in the low bits).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+NAME = "openvino"
+
+
+def _import_without_telemetry() -> Any:
+    """Import openvino as if its telemetry package weren't installed.
+
+    Otherwise the import sends an event to Google Analytics and writes a client number to the user's
+    home. A None in `sys.modules` makes an import fail (Python's import system says so), and
+    openvino takes its own stub then. Others in this process may use the package as they like.
+    """
+    name = "openvino_telemetry"
+    if "openvino" in sys.modules or name in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[name] = None  # type: ignore[assignment]  # documented way to block an import
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[name]
+
+
+ov = _import_without_telemetry()
+
+# Our word for a precision: OpenVINO's word for it, and the capability that a device must have.
+PRECISIONS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "fp16": ("f16", "FP16")}
+# What plugins call a 16-bit float in the graph that they execute.
+_HALVES = {"bf16": "bf16", "f16": "f16", "fp16": "f16"}
+_FLOATS = {"f32": "f32", "fp32": "f32", **_HALVES}
+# Steps of the executed graph that compute nothing: they hold, move or convert tensors.
+_NO_WORK = {"Input", "Output", "Const", "Parameter", "Result", "Reorder", "Convert", "Reshape"}
+
+Ports = Sequence[Tuple[str, int, Any]]
+
+
+def describe(device: Optional[str]) -> Dict[str, str]:
+    """Return what an engine for this device ("CPU", "GPU.0", "NPU", "AUTO") would be tied to."""
+    core = ov.Core()
+    name = _device(core, device)
+    found = [name] if name != "AUTO" else list(core.available_devices)
+    return {
+        "runtime": NAME,
+        "version": str(ov.__version__),
+        "device": name,
+        "device name": ", ".join(str(core.get_property(d, "FULL_DEVICE_NAME")) for d in found),
+        "machine": platform.machine(),
+        "system": platform.system(),
+    }
+
+
+def _device(core: Any, asked: Optional[str]) -> str:
+    """Return OpenVINO's name of a device that is there."""
+    found = list(core.available_devices)
+    name = (asked or "CPU").upper()
+    # OpenVINO takes "GPU" for the first of several.
+    if name != "AUTO" and name not in {part for d in found for part in (d, d.split(".")[0])}:
+        raise RuntimeError(
+            "OpenVINO finds no device %s here, only %s" % (name, ", ".join([*found, "AUTO"]))
+        )
+    return name
+
+
+def build(
+    files: Dict[str, bytes], spec: Dict[str, Any], say: Callable[[str], None]
+) -> Dict[str, Any]:
+    """Compile once, so that a refusal comes now, and read what runs; the engine is the model."""
+    say("OpenVINO compiles the model")
+    runner = Runner(files, spec)
+    try:
+        return {"files": files, "log": [], "proof": runner.proof()}
+    finally:
+        runner.close()
+
+
+class Runner:
+    """One compiled model and one request over in-memory files.
+
+    `spec`: "device" (None is the CPU), "precision" ("fp32", "bf16", "fp16"), "threads" (None takes
+    what the process may use), "optimise", "shapes" (input name to a list of sizes or [low, high],
+    high None if unbounded), "inputs" and "outputs" (names), "pinning", "cache_dir" (None: no cache).
+    """
+
+    def __init__(self, files: Mapping[str, bytes], spec: Mapping[str, Any]) -> None:
+        self._files, self._spec = files, spec
+        core = ov.Core()
+        self._device = _device(core, spec.get("device"))
+        with _plainly():
+            self._compiled = self._compile(core, profiling=False)
+            self._request = self._compiled.create_infer_request()
+        self._inputs: Ports = _ports(self._compiled.inputs, spec["inputs"])
+        self._outputs = _outputs(self._compiled.outputs, spec["outputs"])
+        self._check_precision()
+
+    def _compile(self, core: Any, profiling: bool) -> Any:
+        model = _read(core, self._files)
+        _reshape(model, self._spec.get("shapes") or {})
+        properties = _properties(core, self._device, self._spec)
+        properties["PERF_COUNT"] = profiling
+        return core.compile_model(model, self._device, properties)
+
+    def _check_precision(self) -> None:
+        """Raise unless what was asked for is what is executed."""
+        asked = PRECISIONS[self._spec["precision"]][0]
+        ran = _floats_by_type(self._compiled)
+        strays = sorted(set(ran) - {asked, "f32"})
+        if strays and not self._model_has_halves():
+            raise RuntimeError(
+                "%s was asked for, but OpenVINO executes %s in %s"
+                % (asked, _some(ran[strays[0]]), strays[0])
+            )
+        if asked != "f32" and asked not in ran:
+            raise RuntimeError(
+                "%s was asked for, but OpenVINO executes no step in it: %s run in f32"
+                % (asked, _some(ran.get("f32", [])))
+            )
+
+    def _model_has_halves(self) -> bool:
+        """Tell whether the model itself states 16-bit floats, so that they are nobody's choice."""
+        model = _read(ov.Core(), self._files)
+        kinds = {ov.Type.f16, ov.Type.bf16}
+        return any(
+            output.get_element_type() in kinds for op in model.get_ops() for output in op.outputs()
+        )
+
+    def proof(self) -> Dict[str, Any]:
+        """Return what really runs: devices, threads, and the executed steps by precision."""
+        ran = _floats_by_type(self._compiled)
+        total = sum(len(names) for names in ran.values()) or 1
+        return {
+            "devices": [str(name) for name in self._compiled.get_property("EXECUTION_DEVICES")],
+            "threads": _property(self._compiled, "INFERENCE_NUM_THREADS"),
+            "pinning": _property(self._compiled, "ENABLE_CPU_PINNING"),
+            "precision": {
+                "asked": self._spec["precision"],
+                "steps": {kind: len(names) for kind, names in sorted(ran.items())},
+                "share": {k: round(len(names) / total, 4) for k, names in sorted(ran.items())},
+            },
+            "primitives": _primitives(self._compiled),
+            # There is no switch: the plugin's own graph transformations always run.
+            "optimisations": "on",
+        }
+
+    def run(self, feed: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Run once. The results are copies: OpenVINO uses its own buffers again."""
+        kept = _lend(self._request, self._inputs, feed)
+        with _plainly():
+            self._request.infer(share_outputs=True)
+        del kept
+        return {name: self._take(index, kind) for name, index, kind in self._outputs}
+
+    def _take(self, index: int, kind: Any) -> np.ndarray:
+        tensor = self._request.get_output_tensor(index)
+        if _is_packed(kind):
+            return _unpack(tensor.data, kind.bitwidth, tuple(tensor.shape))
+        array = np.array(tensor.data)
+        if kind in _RAW:
+            # The binding shows bfloat16 as float16, of which NumPy would read other numbers.
+            array = array.view(_RAW[kind])
+        return array
+
+    def profile(self, feed: Dict[str, np.ndarray], runs: int) -> List[Dict[str, Any]]:
+        """Return the executed steps with their median time, in the order of execution.
+
+        "onnx" holds the names that OpenVINO keeps from the model: those of nodes, but of outputs
+        where a node makes an output of the model or has no name. Counters cost time, so a second
+        compilation has them and `run` hasn't.
+        """
+        with _plainly():
+            compiled = self._compile(ov.Core(), profiling=True)
+            request = compiled.create_infer_request()
+            kept = _lend(request, self._inputs, feed)
+            taken: Dict[str, List[float]] = {}
+            kinds: Dict[str, str] = {}
+            for number in range(runs + 1):
+                request.infer(share_outputs=True)
+                for step in request.profiling_info if number else ():  # the first one warms up
+                    if step.status == ov.ProfilingInfo.Status.EXECUTED:
+                        micro = step.real_time.total_seconds() * 1e6
+                        taken.setdefault(step.node_name, []).append(micro)
+                        kinds[step.node_name] = step.node_type
+        del kept
+        origins = {step["name"]: step for step in _steps(compiled)}
+        medians = {name: statistics.median(values) for name, values in taken.items()}
+        total = sum(medians.values()) or 1.0
+        return [
+            {
+                "name": name,
+                "onnx": origins.get(name, {}).get("origins", []),
+                "kind": kinds[name],
+                "precision": origins.get(name, {}).get("precision", ""),
+                "primitive": origins.get(name, {}).get("primitive", ""),
+                "median_us": median,
+                "share": median / total,
+            }
+            for name, median in medians.items()
+        ]
+
+    def close(self) -> None:
+        """Release the request and the compiled model."""
+        self.__dict__.pop("_request", None)
+        self.__dict__.pop("_compiled", None)
+
+
+def _properties(core: Any, device: str, spec: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the plugin's settings; what could change answers or speed in silence is stated."""
+    hint, capability = PRECISIONS[spec["precision"]]
+    for name in core.available_devices if device == "AUTO" else [device]:
+        able = [str(one) for one in core.get_property(name, "OPTIMIZATION_CAPABILITIES")]
+        if capability not in able:
+            # Told f16, a CPU that has bf16 takes that instead, and says nothing.
+            raise RuntimeError("OpenVINO's %s has no %s here, only %s" % (name, hint, _some(able)))
+    properties: Dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    if spec["precision"] == "fp32":
+        # Also no quantised activations or attention caches, which are on by default.
+        properties["EXECUTION_MODE_HINT"] = "ACCURACY"
+    if device == "AUTO":
+        # Otherwise the first runs are the CPU's, the later ones another device's.
+        properties["ENABLE_STARTUP_FALLBACK"] = False
+    if device == "CPU":
+        properties["INFERENCE_NUM_THREADS"] = spec.get("threads") or _affinity()
+        # The number of threads that was asked for, also if two of them share a core.
+        properties["ENABLE_HYPER_THREADING"] = True
+        properties["NUM_STREAMS"] = 1
+        # Pinned threads of two processes or containers meet on the same first cores, and each
+        # takes twice as long.
+        properties["ENABLE_CPU_PINNING"] = bool(spec.get("pinning"))
+    if spec.get("cache_dir"):
+        properties["CACHE_DIR"] = spec["cache_dir"]
+    return properties
+
+
+def _affinity() -> int:
+    """How many CPUs this process may use, where the host side didn't say."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def _read(core: Any, files: Mapping[str, bytes]) -> Any:
+    """Read the first file; the others are its external data, found by name beside it."""
+    names = list(files)
+    if len(names) == 1:
+        return core.read_model(files[names[0]])
+    # Mapped weights would keep the folder's files in use.
+    core.set_property({"ENABLE_MMAP": False})
+    with tempfile.TemporaryDirectory(prefix="roadworthy-") as folder:
+        for name in names:
+            Path(folder, name).write_bytes(files[name])
+        return core.read_model(str(Path(folder, names[0])))
+
+
+def _reshape(model: Any, shapes: Mapping[str, List[Any]]) -> None:
+    """Give the inputs the signature's sizes and ranges, where the model leaves more open."""
+    wanted = {}
+    for port in model.inputs:
+        names = [name for name in shapes if name in port.get_names()]
+        if not names:
+            continue
+        shape = ov.PartialShape([_dimension(axis) for axis in shapes[names[0]]])
+        if port.get_partial_shape() != shape:
+            wanted[port] = shape
+    if wanted:
+        model.reshape(wanted)
+
+
+def _dimension(axis: Any) -> Any:
+    if isinstance(axis, int):
+        return ov.Dimension(axis)
+    low, high = axis
+    return ov.Dimension(low, -1 if high is None else high)
+
+
+def _ports(ports: Sequence[Any], names: Sequence[str]) -> Ports:
+    """Return (name, index, element type) of the inputs; those that nothing uses are gone."""
+    return [
+        (name, index, port.get_element_type())
+        for index, port in enumerate(ports)
+        for name in names
+        if name in port.get_names()
+    ]
+
+
+def _outputs(ports: Sequence[Any], names: Sequence[str]) -> Ports:
+    found = []
+    for name in names:
+        hits = [index for index, port in enumerate(ports) if name in port.get_names()]
+        if not hits:
+            raise RuntimeError("OpenVINO lost the output %r while it read the model" % name)
+        found.append((name, hits[0], ports[hits[0]].get_element_type()))
+    return found
+
+
+# Element types that NumPy lacks, and the unsigned integers that they travel as.
+_RAW = {
+    ov.Type.bf16: np.uint16,
+    ov.Type.f8e4m3: np.uint8,
+    ov.Type.f8e5m2: np.uint8,
+    ov.Type.f8e8m0: np.uint8,
+}
+
+
+def _lend(request: Any, inputs: Ports, feed: Mapping[str, np.ndarray]) -> List[np.ndarray]:
+    """Have the next run read the arrays where they are.
+
+    Returns what must be kept until it has: a tensor doesn't keep the memory alive that it shows.
+    """
+    kept = []
+    for name, index, kind in inputs:
+        array = feed[name]
+        if _is_packed(kind):
+            array = _pack(array, kind.bitwidth)
+        elif not array.flags.writeable or not array.flags.aligned:
+            array = array.copy()
+        if kind in _RAW or _is_packed(kind):
+            tensor = ov.Tensor(array, ov.Shape(feed[name].shape), kind)
+        else:
+            tensor = ov.Tensor(array, shared_memory=True)
+        request.set_input_tensor(index, tensor)
+        kept.append(array)
+    return kept
+
+
+def _is_packed(kind: Any) -> bool:
+    """Tell whether several values of this element type share a byte."""
+    return bool(kind.bitwidth < 8 and kind != ov.Type.boolean)
+
+
+def _pack(array: np.ndarray, bits: int) -> np.ndarray:
+    """Put values of less than a byte together, the first in a byte's lowest bits (ONNX's order)."""
+    each = 8 // bits
+    padded = np.zeros(-(-array.size // each) * each, np.uint8)
+    padded[: array.size] = array.reshape(-1) & (2**bits - 1)
+    shifts = np.arange(each, dtype=np.uint8) * np.uint8(bits)
+    packed: np.ndarray = np.bitwise_or.reduce(padded.reshape(-1, each) << shifts, axis=1)
+    return packed
+
+
+def _unpack(content: np.ndarray, bits: int, shape: Tuple[int, ...]) -> np.ndarray:
+    """Take bytes apart into values of less than a byte; inverse of `_pack`."""
+    shifts = np.arange(8 // bits, dtype=np.uint8) * np.uint8(bits)
+    flat = np.ascontiguousarray(content).view(np.uint8).reshape(-1)
+    values: np.ndarray = (flat[:, np.newaxis] >> shifts) & np.uint8(2**bits - 1)
+    return values.reshape(-1)[: int(np.prod(shape, dtype=np.int64))].reshape(shape)
+
+
+def _steps(compiled: Any) -> List[Dict[str, Any]]:
+    """Return the executed graph: name, kind, precision, primitive and origin of every step."""
+    steps = []
+    for op in compiled.get_runtime_model().get_ordered_ops():
+        told = {key: str(value.astype(str)) for key, value in op.get_rt_info().items()}
+        origins = told.get("originalLayersNames", "")
+        steps.append(
+            {
+                "name": op.get_friendly_name(),
+                "kind": told.get("layerType", op.get_type_name()),
+                "precision": told.get("runtimePrecision", "").lower(),
+                "primitive": told.get("primitiveType", ""),
+                "origins": origins.split(",") if origins else [],
+            }
+        )
+    return steps
+
+
+def _floats_by_type(compiled: Any) -> Dict[str, List[str]]:
+    """Return the names of the steps that compute with floats, by type."""
+    found: Dict[str, List[str]] = {}
+    for step in _steps(compiled):
+        kind = _FLOATS.get(step["precision"])
+        if kind and step["kind"] not in _NO_WORK:
+            found.setdefault(kind, []).append(step["name"])
+    return found
+
+
+def _primitives(compiled: Any) -> Dict[str, int]:
+    """Return how many steps each kind of kernel executes."""
+    counts: Dict[str, int] = {}
+    for step in _steps(compiled):
+        if step["kind"] not in _NO_WORK and step["primitive"]:
+            counts[step["primitive"]] = counts.get(step["primitive"], 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _property(compiled: Any, name: str) -> Any:
+    """Return a plain property, None where this plugin hasn't got it."""
+    if name not in {str(one) for one in compiled.get_property("SUPPORTED_PROPERTIES")}:
+        return None
+    value = compiled.get_property(name)
+    return value if isinstance(value, (bool, int, str)) else str(value)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" and %d more" % (len(names) - 3) if len(names) > 3 else "")
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Raise OpenVINO's errors as RuntimeError with the sentence that matters first."""
+    try:
+        yield
+    except Exception as error:
+        foreign = isinstance(error, (RuntimeError, ValueError)) or (
+            type(error).__module__.startswith("openvino")
+        )
+        if not foreign:
+            raise
+        raise RuntimeError(_message(str(error))) from error
+
+
+def _message(text: str) -> str:
+    """Drop the lines that only tell where in OpenVINO's sources it was raised."""
+    lines = [line.strip() for line in text.splitlines()]
+    useful = [line for line in lines if line and not line.startswith("Exception from ")]
+    # "Check 'x == y' failed at file:12:" stands before its own explanation, if there is one.
+    told = [line for line in useful if not line.startswith("Check '")] or useful
+    return "; ".join(told[:4]) or text.strip()

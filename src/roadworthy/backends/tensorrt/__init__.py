@@ -1,0 +1,9 @@
+"""NVIDIA TensorRT: ONNX to a plan, a plan to answers; one code base for 8.6, 10 and 11.
+
+- `compiler.py`: the host half: what is supported, dialect, fingerprint, build cache.
+- `runtime.py`: the target half: build, run, time, profile. Sent to where the GPU is.
+- `options.py`: the options of `--option name=value`, frozen and hashed.
+- `lower.py`: the ONNX model as a version of TensorRT reads it, and its optimisation profiles.
+- `cache.py`: built engines by content, timing caches by device and version.
+- `plan.py`: an existing `.plan` or `.trt` file as an engine.
+"""

@@ -1,0 +1,221 @@
+"""The far side: hosts a `runtime.py` in another interpreter or on another host.
+
+Sent as text through an execnet gateway, which defines `channel`. Standard library and NumPy only,
+Python 3.8 and later. One command at a time: (verb, arguments) in; any number of ("say", text), then
+("done", result) or ("error", kind, message, trace) out. A crash ends the process, and the near side
+reads its last words from the log that standard error goes to.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import time
+import traceback
+import types
+from multiprocessing import resource_tracker, shared_memory
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+CHUNK = 1 << 26
+
+
+class Segment:
+    """A shared memory segment that the near side made; attached once, not owned."""
+
+    def __init__(self) -> None:
+        self._memory: Optional[shared_memory.SharedMemory] = None
+
+    def attach(self, name: str) -> memoryview:
+        """Return the segment's bytes."""
+        if self._memory is None or self._memory.name != name:
+            self.close()
+            self._memory = shared_memory.SharedMemory(name)
+            # Python registers what is attached as if it were its own, and would remove it at exit.
+            resource_tracker.unregister(self._memory._name, "shared_memory")  # type: ignore[attr-defined]
+        return memoryview(self._memory.buf)  # type: ignore[arg-type]  # only a closed one has none
+
+    def close(self) -> None:
+        """Detach."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+
+class Host:
+    """Does the commands. `runners` are open engines by number."""
+
+    def __init__(self, channel: Any, module: types.ModuleType) -> None:
+        self.channel = channel
+        self.module = module
+        self.runners: Dict[int, Any] = {}
+        self.feed_segment = Segment()
+        self.answer_segment = Segment()
+        self.waiting: List[np.ndarray] = []
+
+    def say(self, text: str) -> None:
+        """Tell the near side how far it is; also the sign of life."""
+        self.channel.send(("say", str(text)))
+
+    def describe(self, device: Optional[str]) -> Dict[str, str]:
+        """See `runtime.describe`."""
+        return dict(self.module.describe(device))
+
+    def build(self, files: Dict[str, List[bytes]], spec: Dict[str, Any]) -> Dict[str, Any]:
+        """See `runtime.build`; contents come and go in chunks."""
+        result = self.module.build(joined(files), spec, self.say)
+        return {
+            "files": {name: chunks(content) for name, content in result["files"].items()},
+            "log": [str(line) for line in result.get("log", ())],
+            "proof": result.get("proof", {}),
+        }
+
+    def open(self, number: int, files: Dict[str, List[bytes]], spec: Dict[str, Any]) -> None:
+        """Open an engine under a number."""
+        self.runners[number] = self.module.Runner(joined(files), spec)
+
+    def run(self, number: int, feed: List[Any], segment: Optional[str]) -> List[Any]:
+        """Run once; large arrays come and go through shared memory where there is some."""
+        answers = self.runners[number].run(self.unpack(feed))
+        return self.pack(answers, segment)
+
+    def fetch(self, segment: str) -> None:
+        """Copy the answers that didn't fit into a larger segment."""
+        fill(self.answer_segment.attach(segment), self.waiting)
+        self.waiting = []
+
+    def time(self, number: int, feed: List[Any], runs: int, lead: int) -> Dict[str, List[int]]:
+        """Time runs here, so that the way to the near side isn't measured."""
+        runner, arrays = self.runners[number], self.unpack(feed)
+        if hasattr(runner, "time"):
+            return dict(runner.time(arrays, runs, lead))
+        for _ in range(lead):
+            runner.run(arrays)
+        times = []
+        for _ in range(runs):
+            start = time.perf_counter_ns()
+            runner.run(arrays)
+            times.append(time.perf_counter_ns() - start)
+        return {"host": times}
+
+    def profile(self, number: int, feed: List[Any], runs: int) -> List[Dict[str, Any]]:
+        """See `Runner.profile`."""
+        runner = self.runners[number]
+        if not hasattr(runner, "profile"):
+            raise RuntimeError("this runtime has no profile per layer")
+        return list(runner.profile(self.unpack(feed), runs))
+
+    def close(self, number: int) -> None:
+        """Close an engine."""
+        runner = self.runners.pop(number, None)
+        if runner is not None:
+            runner.close()
+
+    def unpack(self, feed: List[Any]) -> Dict[str, np.ndarray]:
+        """Return arrays from (name, dtype, shape, bytes, or (segment, offset), or texts)."""
+        arrays = {}
+        for name, dtype, shape, content in feed:
+            if dtype == "str":
+                arrays[name] = np.array(content, dtype=object).reshape(shape)
+                continue
+            count = int(np.prod(shape, dtype=np.int64))
+            if isinstance(content, tuple):
+                buffer, offset = self.feed_segment.attach(content[0]), content[1]
+                flat = np.frombuffer(buffer, np.dtype(dtype), count, offset)
+            else:
+                flat = np.frombuffer(content, np.dtype(dtype), count)
+            # A copy: the runtime may keep or write what it gets, and the segment is used again.
+            arrays[name] = flat.reshape(shape).copy()
+        return arrays
+
+    def pack(self, answers: Dict[str, np.ndarray], segment: Optional[str]) -> List[Any]:
+        """Return what `unpack` takes, with offsets only for what is or will be in the segment."""
+        packed: List[Any] = []
+        shared: List[np.ndarray] = []
+        offset = 0
+        for name, array in answers.items():
+            if array.dtype.kind in "OUST":
+                texts = [str(text) for text in array.reshape(-1).tolist()]
+                packed.append((name, "str", list(array.shape), texts))
+                continue
+            array = np.ascontiguousarray(array).reshape(array.shape)
+            if segment is None:
+                packed.append((name, array.dtype.str, list(array.shape), array.tobytes()))
+            else:
+                packed.append((name, array.dtype.str, list(array.shape), offset))
+                shared.append(array)
+                offset += aligned(array.nbytes)
+        if segment is not None:
+            buffer = self.answer_segment.attach(segment)
+            if offset <= len(buffer):
+                fill(buffer, shared)
+            else:
+                self.waiting = shared
+        return packed
+
+
+def aligned(size: int) -> int:
+    """Round up to 64 bytes: every array starts where vector instructions like it."""
+    return (size + 63) // 64 * 64
+
+
+def fill(buffer: memoryview, arrays: List[np.ndarray]) -> None:
+    """Copy arrays into a segment, one after the other."""
+    offset = 0
+    for array in arrays:
+        if array.nbytes:
+            buffer[offset : offset + array.nbytes] = array.reshape(-1).view(np.uint8).data
+        offset += aligned(array.nbytes)
+
+
+def chunks(content: bytes) -> List[bytes]:
+    """Cut a file: execnet can't carry 2 GiB in one piece."""
+    return [content[start : start + CHUNK] for start in range(0, len(content), CHUNK)]
+
+
+def joined(files: Dict[str, List[bytes]]) -> Dict[str, bytes]:
+    """Put cut files together."""
+    return {name: b"".join(parts) for name, parts in files.items()}
+
+
+def kind_of(error: BaseException) -> str:
+    """Tell the near side's classes of failure apart."""
+    if isinstance(error, ImportError):
+        return "import"
+    return "memory" if isinstance(error, MemoryError) else "runtime"
+
+
+def serve(channel: Any) -> None:
+    """Load the runtime that is sent first, then do commands until the channel closes."""
+    name, source, log = channel.receive()
+    if log:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+    faulthandler.enable(2)
+    module = types.ModuleType(name)
+    module.__dict__["__file__"] = "<%s, sent by roadworthy>" % name
+    sys.modules[name] = module
+    try:
+        exec(compile(source, module.__dict__["__file__"], "exec"), module.__dict__)
+    except Exception as error:
+        channel.send(("error", kind_of(error), str(error), traceback.format_exc()))
+        return
+    channel.send(("done", {"pid": os.getpid(), "python": sys.version.split()[0]}))
+    host = Host(channel, module)
+    while True:
+        try:
+            verb, arguments = channel.receive()
+        except EOFError:
+            return
+        try:
+            channel.send(("done", getattr(host, verb)(*arguments)))
+        except Exception as error:
+            text = str(error).strip() or type(error).__name__
+            channel.send(("error", kind_of(error), text, traceback.format_exc()))
+
+
+if __name__ == "__channelexec__":
+    serve(channel)  # type: ignore[name-defined]  # noqa: F821 - execnet defines it

@@ -1,0 +1,175 @@
+"""Who is trusted with a bare ONNX file: two that agree, or we say that it is one."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from roadworthy.core.certificate import SINGLE_ORACLE
+from roadworthy.core.errors import OraclesDisagreeError, RunError
+from roadworthy.core.reference import Reference
+from roadworthy.core.signature import Array
+from roadworthy.graph.signature import signature_of
+from roadworthy.source.onnx import oracles
+from roadworthy.source.onnx.evaluate import read_arrays, write_arrays
+from roadworthy.source.onnx.oracles import EvaluatorOracle, onnx_reference
+from tests.models import convnet, network, normal, perceptron, perceptron_in_numpy
+
+
+@pytest.fixture(autouse=True)
+def two_oracles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime and the evaluator, whatever else is installed here."""
+    monkeypatch.setattr(oracles, "_INDEPENDENT_BACKENDS", ())
+
+
+def reference(graph: str, feed: dict[str, Array], seconds: float = 60.0) -> Reference:
+    model = network(graph)
+    return onnx_reference(
+        model, signature_of(model), [("s0", feed)], lambda what, share: None, seconds
+    )
+
+
+def test_two_oracles_that_agree_are_on_record() -> None:
+    model = convnet()
+    feeds = [(f"s{i}", {"image": normal(1, 1, 6, 5, seed=i)}) for i in range(3)]
+    told: list[str] = []
+    found = onnx_reference(model, signature_of(model), feeds, lambda what, share: told.append(what))
+    assert (found.kind, found.labels, found.notes) == ("oracles", (), ())
+    assert "onnxruntime" in found.judge.name and "optimisations off" in found.judge.name
+    assert found.fine is not None
+    agreement = found.account["agreement"]
+    assert isinstance(agreement, dict)
+    record = agreement["ONNX reference evaluator, FP64"]
+    assert record["feeds"] == 2
+    assert 0 < record["worst_difference"] < 1e-5
+    assert told == ["oracle: ONNX reference evaluator, FP64"]
+
+
+def test_the_evaluator_answers_in_fp64_and_is_asked_once_for_each_feed() -> None:
+    oracle = EvaluatorOracle(perceptron())
+    feed = {"x": normal(2, 3)}
+    answers = oracle.run(feed)
+    expected = perceptron_in_numpy({"x": feed["x"].astype(np.float64)})
+    np.testing.assert_allclose(answers["y"], expected["y"], rtol=1e-14)
+    assert oracle.run({"x": feed["x"].copy()}) is answers
+
+
+# The evaluator gives a loop's collected scalars the shape [n, 1]; ONNX Runtime gives [n].
+COLLECTING = """g (int64 n, float x) => (float[k] y) {
+    go = Constant<value_int = 1>() b = Cast<to = 9>(go)
+    last, y = Loop(n, b, x) <body = l (int64 i, bool c, float s) => (bool d, float t, float u) {
+        d = Identity(c) t = Add(s, s) u = Identity(t)
+    }>
+}"""
+
+
+def test_oracles_that_contradict_each_other_can_judge_nothing() -> None:
+    feed = {"n": np.array(3), "x": np.array(1, np.float32)}
+    with pytest.raises(OraclesDisagreeError) as caught:
+        reference(COLLECTING, feed)
+    error = caught.value
+    assert error.exit_code == 3
+    assert "output 'y'" in error.what
+    assert "[3]" in error.what and "[3, 1]" in error.what  # both are shown
+    assert "onnxruntime" in error.what and "reference evaluator" in error.what
+    assert error.where == "sample s0"
+    assert "--reference" in str(error.remedy)
+
+
+def test_oracles_that_differ_in_values_are_both_shown() -> None:
+    """Random numbers: each implementation throws its own."""
+    with pytest.raises(OraclesDisagreeError, match="first values"):
+        reference(
+            "g (float[8] x) => (float[8] y) { y = RandomNormalLike<seed = 1.0>(x) }",
+            {"x": normal(8)},
+        )
+
+
+def test_an_evaluator_out_of_time_leaves_a_single_oracle() -> None:
+    found = reference(
+        "g (float[2] x) => (float[2] y) { y = Exp(x) }", {"x": normal(2)}, seconds=0.01
+    )
+    assert found.labels == (SINGLE_ORACLE,)
+    assert found.fine is None
+    assert any("time" in note for note in found.notes)
+
+
+def test_time_that_is_used_up_stays_used_up() -> None:
+    oracle = EvaluatorOracle(perceptron(), seconds=0.01)
+    for seed in range(2):
+        with pytest.raises(RunError, match="used up"):
+            oracle.run({"x": normal(1, 3, seed=seed)})
+
+
+def test_an_operator_that_the_evaluator_has_not_leaves_a_single_oracle() -> None:
+    found = reference(
+        "g (float[2, 4] x) => (float[2, 4] y) { y = MeanVarianceNormalization<axes = [1]>(x) }",
+        {"x": normal(2, 4)},
+    )
+    assert found.labels == (SINGLE_ORACLE,)
+    assert any("evaluator failed" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("graph", "x"),
+    [
+        (
+            "g (string[n] x) => (string[n] y) { y = Identity(x) }",
+            np.array(["a", "straße", ""], object),
+        ),
+        (
+            "g (bfloat16[n] x) => (bfloat16[n] y) { y = Identity(x) }",
+            np.array([1, 2.5, -3], ml_dtypes.bfloat16),
+        ),
+        ("g (float16[n] x) => (float16[n] y) { y = Exp(x) }", np.array([0, 1], np.float16)),
+        ("g (int64[n] x) => (int64[n] y) { y = Neg(x) }", np.arange(3)),
+        ("g (bool[n] x) => (bool[n] y) { y = Not(x) }", np.array([True, False])),
+        ("g (float x) => (float y) { y = Exp(x) }", np.array(0.5, np.float32)),
+        ("g (float[n] x) => (float[n] y) { y = Exp(x) }", np.zeros(0, np.float32)),
+    ],
+    ids=["text", "bfloat16", "float16", "int64", "bool", "scalar", "empty"],
+)
+def test_inputs_of_every_kind_find_their_two_oracles(graph: str, x: Array) -> None:
+    found = reference(graph, {"x": x})
+    assert found.labels == ()
+
+
+def test_text_that_cannot_be_handed_over_leaves_a_single_oracle() -> None:
+    found = reference(
+        "g (string[n] x) => (string[n] y) { y = Identity(x) }", {"x": np.array(["a\0"], object)}
+    )
+    assert found.labels == (SINGLE_ORACLE,)
+
+
+def test_arrays_of_every_dtype_pass_between_the_processes(tmp_path) -> None:
+    arrays: dict[str, Array] = {
+        "a:b/c": normal(2, 3),
+        "text": np.array([["a", "straße"]], object),
+        "scalar": np.array(1.5),
+        "empty": np.zeros((0, 2), np.int8),
+        **{
+            name: np.array([0, 1, 1]).astype(getattr(ml_dtypes, name))
+            for name in ("bfloat16", "float8_e5m2", "float8_e4m3fn", "int4", "uint2")
+        },
+    }
+    write_arrays(tmp_path / "a.npz", arrays)
+    back = read_arrays(tmp_path / "a.npz")
+    assert back.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert (back[name].dtype, back[name].shape) == (array.dtype, array.shape)
+        assert back[name].tolist() == array.tolist()
+
+
+def test_the_evaluators_folder_goes_with_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    oracle = EvaluatorOracle(perceptron())
+    assert oracle.run({"x": normal(1, 3)})
+    assert list(tmp_path.iterdir())
+    del oracle
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
