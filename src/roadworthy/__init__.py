@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roadworthy.api import LoadedBundle, deploy, load, verify
+    from roadworthy.api import LoadedBundle, deploy, load, verify_bundle
     from roadworthy.core.errors import (
         BudgetError,
         InputError,
@@ -38,7 +38,7 @@ __all__ = [
     "WrongAnswersError",
     "deploy",
     "load",
-    "verify",
+    "verify_bundle",
 ]
 
 _HOMES = {
@@ -54,7 +54,7 @@ _HOMES = {
     "WrongAnswersError": "roadworthy.core.errors",
     "deploy": "roadworthy.api",
     "load": "roadworthy.api",
-    "verify": "roadworthy.api",
+    "verify_bundle": "roadworthy.api",  # `verify` is a folder of this package
 }
 
 

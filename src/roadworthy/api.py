@@ -1,4 +1,4 @@
-"""The Python face: `deploy`, `load`, `verify`. What they refuse, they raise."""
+"""The Python face: `deploy`, `load`, `verify_bundle`. What they refuse, they raise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from roadworthy.core.signature import Answers, Feed, Signature
 from roadworthy.pipeline.deploy import deploy as _deploy
 from roadworthy.pipeline.deployment import Deployment
 from roadworthy.pipeline.request import RequestOptions, make_request
-from roadworthy.pipeline.verify import VerifyOutcome, verify_bundle
+from roadworthy.pipeline.verify import VerifyOutcome
+from roadworthy.pipeline.verify import verify_bundle as _verify_bundle
 from roadworthy.verify.answers import Progress, silent
 from roadworthy.vision.preprocess import Preprocess
 
@@ -45,7 +46,7 @@ def deploy(
     return _deploy(make_request(source, samples, **options), progress).require()
 
 
-def verify(
+def verify_bundle(
     path: str | Path, target: str | None = None, progress: Progress = silent
 ) -> VerifyOutcome:
     """Verify a bundle on this machine.
@@ -54,7 +55,7 @@ def verify(
         WrongAnswersError: an engine's answers are wrong here.
         BundleError: the bundle is damaged.
     """
-    outcome = verify_bundle(Path(path), target, progress)
+    outcome = _verify_bundle(Path(path), target, progress)
     if outcome.error is not None:
         raise outcome.error
     return outcome

@@ -14,7 +14,9 @@ OLDEST = (3, 8)
 # What a runtime is imported as, where that isn't the name of its backend's folder.
 RUNTIMES: dict[str, set[str]] = {}
 
-FILES = sorted(Path(roadworthy.backends.__path__[0]).glob("*/runtime.py"))
+BACKENDS = Path(roadworthy.backends.__path__[0])
+# The far side of a worker travels like a runtime, and hosts it there.
+FILES = [*sorted(BACKENDS.glob("*/runtime.py")), BACKENDS / "worker.py"]
 # Methods and functions that came after 3.8; syntax is left to `ast`.
 LATER_NAMES = {"removeprefix", "removesuffix", "pairwise", "is_relative_to", "bit_count", "cache"}
 LATER_KEYWORDS = {("zip", "strict"), ("dataclass", "slots"), ("dataclass", "kw_only")}

@@ -3,6 +3,8 @@
 And where the difference is only rounding, it doesn't cry wolf.
 """
 
+from functools import cache
+
 import pytest
 
 from roadworthy.core.errors import EXIT_WRONG
@@ -13,9 +15,25 @@ from roadworthy.source.given import GIVEN, GivenAnswers, feed_digest
 from roadworthy.verify.answers import trusted_answers
 from roadworthy.verify.cases import plan_cases
 from roadworthy.verify.engine import judge_cases, tolerances, wrong_answers
+from tests.conformance.exceptions import wrongs
 from tests.conformance.wrong_cases import WrongCase, wrong_cases
 
-CASES = list(wrong_cases())
+# Backends that run here, whose wrong answers are listed beside this file.
+BACKENDS = ("onnxruntime", "openvino")
+
+
+@cache
+def ran(backend: str) -> dict[str, WrongCase]:
+    return {case.name: case for case in wrong_cases(backend)}
+
+
+def named(caught: bool) -> list[tuple[str, str]]:
+    return [
+        (backend, name)
+        for backend in BACKENDS
+        for name, why in wrongs(backend).items()
+        if why.caught == caught
+    ]
 
 
 def judge(case: WrongCase):
@@ -29,18 +47,19 @@ def judge(case: WrongCase):
         return judge_cases(run.engine, trusted.cases, limits)
 
 
-def test_there_are_wrong_answers_of_both_kinds():
-    assert {case.why.caught for case in CASES} == {True, False}
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_there_are_wrong_answers_of_both_kinds(backend):
+    assert {case.why.caught for case in ran(backend).values()} == {True, False}
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.why.caught], ids=lambda case: case.name)
-def test_a_wrong_answer_fails_verification(case):
-    verdict = judge(case)
+@pytest.mark.parametrize(("backend", "name"), named(caught=True))
+def test_a_wrong_answer_fails_verification(backend, name):
+    verdict = judge(ran(backend)[name])
     assert not verdict.passed
-    assert wrong_answers(verdict, case.name).exit_code == EXIT_WRONG
+    assert wrong_answers(verdict, name).exit_code == EXIT_WRONG
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if not c.why.caught], ids=lambda case: case.name)
-def test_rounding_passes_verification(case):
-    verdict = judge(case)
+@pytest.mark.parametrize(("backend", "name"), named(caught=False))
+def test_rounding_passes_verification(backend, name):
+    verdict = judge(ran(backend)[name])
     assert verdict.passed, verdict.failures

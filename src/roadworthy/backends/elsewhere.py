@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 from collections.abc import Iterator
 from multiprocessing import shared_memory
 from typing import TYPE_CHECKING, Any
@@ -143,7 +145,8 @@ class _Memory:
         if size <= self.size:
             return
         self.close()
-        self._segment = shared_memory.SharedMemory(create=True, size=size)
+        name = f"roadworthy-{os.getpid()}-{secrets.token_hex(4)}"
+        self._segment = shared_memory.SharedMemory(name, create=True, size=size)
 
     def write(self, offset: int, array: Array) -> None:
         """Copy an array in."""

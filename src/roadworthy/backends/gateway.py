@@ -25,9 +25,9 @@ from roadworthy.core.errors import (
     RunError,
     UnavailableError,
 )
+from roadworthy.core.lastwords import last_words
 
 START_SECONDS = 60.0
-_LAST_LINES = 8
 
 
 class Worker:
@@ -215,12 +215,7 @@ class Worker:
     def _last_words(self) -> str:
         if self._log is None or not self._log.exists():
             return ""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        # What the runtime said comes before Python's own account of the crash, and tells more.
-        fatal = [i for i, line in enumerate(lines) if line.startswith("Fatal Python error")]
-        end = fatal[0] + 1 if fatal else len(lines)
-        said = [line.strip() for line in lines[max(0, end - _LAST_LINES) : end]]
-        return " | ".join(line for line in said if line)
+        return last_words(self._log.read_text(encoding="utf-8", errors="replace"))
 
     def _place_name(self) -> str:
         if self._where is None:

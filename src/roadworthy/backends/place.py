@@ -172,13 +172,13 @@ class Here:
         self, files: Mapping[str, bytes], spec: Mapping[str, Any], say: Say = quiet
     ) -> BuildResult:
         """See `Place`."""
-        with translated(CompileError, self._name):
+        with translated(CompileError, self._name, "refused the model"):
             result = self._module.build(dict(files), dict(spec), say)
         return BuildResult(result["files"], tuple(result.get("log", ())), result.get("proof", {}))
 
     def open(self, files: Mapping[str, bytes], spec: Mapping[str, Any]) -> Runner:
         """See `Place`."""
-        with translated(CompileError, self._name):
+        with translated(CompileError, self._name, "refused the model"):
             return _HereRunner(self._module.Runner(dict(files), dict(spec)), self._name)
 
 
@@ -229,8 +229,14 @@ def timed(call: Callable[[], object], runs: int, lead: int) -> dict[str, list[in
 
 
 @contextlib.contextmanager
-def translated(kind: type[RoadworthyError], runtime: str) -> Iterator[None]:
-    """Turn what a runtime raises into ours; defects of Python code stay what they are."""
+def translated(kind: type[RoadworthyError], runtime: str, what: str = "") -> Iterator[None]:
+    """Turn what a runtime raises into ours; defects of Python code stay what they are.
+
+    Args:
+        kind: what it becomes.
+        runtime: whose it is.
+        what: what it did, to be said first.
+    """
     try:
         yield
     except ImportError as error:
@@ -238,7 +244,8 @@ def translated(kind: type[RoadworthyError], runtime: str) -> Iterator[None]:
     except Exception as error:
         if not is_foreign(error):
             raise
-        raise kind(first_line(error), where=short_name(runtime)) from error
+        said = f"{short_name(runtime)} {what}: " if what else ""
+        raise kind(said + first_line(error), where=short_name(runtime)) from error
 
 
 def is_foreign(error: Exception) -> bool:

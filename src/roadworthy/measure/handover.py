@@ -47,7 +47,7 @@ def read_engine(folder: Path) -> tuple[Engine, dict[str, Array]]:
             name: (folder / f"file{index}").read_bytes()
             for index, name in enumerate(account["files"])
         },
-        options=CompileOptions(**account["options"]),
+        options=_options(account["options"]),
         fingerprint=account["fingerprint"],
     )
     feed = {
@@ -71,3 +71,9 @@ def _restored(array: Array, dtype: str) -> Array:
 
     restored: Array = array.view(np.dtype(getattr(ml_dtypes, dtype)))
     return restored
+
+
+def _options(data: dict[str, Any]) -> CompileOptions:
+    """Read options back: JSON has no tuples."""
+    extra = tuple((str(name), str(text)) for name, text in data["extra"])
+    return CompileOptions(**{**data, "extra": extra})

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from roadworthy.core.errors import EXIT_USAGE, InputError, RoadworthyError, RunError
+from roadworthy.core.lastwords import last_words
 
-_LAST_LINES = 12
 _PAUSE_SECONDS = 0.02  # the same rest that `timing.settle` gives the other side
 _DEATH_SECONDS = 5.0
 _STOP_SECONDS = 5.0
@@ -170,8 +170,7 @@ class Child:
 
     def _last_words(self) -> str:
         text = self._stderr.read_text(encoding="utf-8", errors="replace")
-        lines = [line.strip() for line in text.splitlines() if line.strip()][-_LAST_LINES:]
-        return "its last words: " + (" | ".join(lines) or "none")
+        return "its last words: " + (last_words(text) or "none")
 
     def close(self) -> None:
         """End the process and wait for it, so that no zombie remains. May be called twice."""

@@ -59,9 +59,12 @@ def open_module(module: Any) -> Source:
     Raises:
         UsageError: it isn't a module, or it can't be copied.
     """
-    if not hasattr(module, "state_dict"):
+    if isinstance(module, type) or not hasattr(module, "state_dict"):
+        what = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
         raise UsageError(
-            f"can't deploy a {type(module).__name__}", where="source", remedy=f"give {_FORMS}"
+            f"can't deploy {what}",
+            where="source",
+            remedy=f"give a torch.nn.Module (an object of it), {_FORMS}",
         )
     from roadworthy.source.network import NetworkSource
     from roadworthy.source.torch import from_module

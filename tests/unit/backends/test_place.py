@@ -1,5 +1,6 @@
 """Whatever a runtime can do here it can do elsewhere; when it dies there, nothing dies here."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -26,8 +27,8 @@ ARRAYS = {
 
 
 def segments() -> set[str]:
-    """The shared memory that exists on this machine."""
-    return {path.name for path in Path("/dev/shm").glob("psm_*")}
+    """The shared memory that this process has made and not given back."""
+    return {path.name for path in Path("/dev/shm").glob(f"roadworthy-{os.getpid()}-*")}
 
 
 @PLACES

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -17,22 +22,44 @@ from tests import models
 from tests.unit.cli import made
 
 KILLS = 25  # of each form: 50 together
-# A fresh process for each; packages that an ONNX file doesn't need are kept out, to be quick.
-PROGRAM = """
-import sys
-sys.modules["torch"] = sys.modules["openvino"] = None
-from roadworthy.cli.main import main
-main()
-"""
 
 
-def command(folder, which, out):
-    words = ("deploy", folder / f"{which}.onnx", "--samples", folder / "samples.npz", "--out", out)
-    return [sys.executable, "-P", "-c", PROGRAM, *map(str, words), "--measure-seconds", "0"]
+class Deployer:
+    """Runs deploys, each in a process of its own; see `deploys_that_die`."""
+
+    def __init__(self, folder, process):
+        self.folder = folder
+        self.process = process
+
+    def start(self, network, out) -> int:
+        model, samples = self.folder / f"{network}.onnx", self.folder / "samples.npz"
+        words = ["deploy", model, "--samples", samples, "--out", out]
+        words += ["--measure-seconds", "0", "--threads", "1"]
+        return int(self._answer("started", json.dumps([str(word) for word in words])))
+
+    def wait(self) -> int:
+        return int(self._answer("ended", ""))
+
+    def _answer(self, kind: str, order: str) -> str:
+        self.process.stdin.write(order + "\n")
+        self.process.stdin.flush()
+        said = self.process.stdout.readline().split()
+        assert said[0] == kind
+        return said[1]
 
 
-def run(words):
-    return subprocess.run(words, check=True, capture_output=True, timeout=120)
+@contextmanager
+def deployer(folder) -> Iterator[Deployer]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.unit.cli.deploys_that_die"],
+        cwd=made.ROOT,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield Deployer(folder, process)
+        process.stdin.close()
 
 
 def which(out):
@@ -40,23 +67,20 @@ def which(out):
     bundle = read_bundle(out)
     assert bundle.manifest.engines[0].verified
     ((case, items), *_) = bundle.cases()
-    found = bytes(bundle.read(bundle.manifest.model[0]))
-    marks = [mark for mark in ("even", "odd") if mark.encode() in found]
-    assert len(marks) == 1
     assert case.name == "samples"
     assert items
-    return marks[0]
+    content = bundle.read(bundle.manifest.model[0])
+    (found,) = [name for name in ("even", "odd") if name.encode() in content]
+    return found
 
 
 @pytest.fixture
 def networks(tmp_path):
-    """Two networks that differ in a name and in their weights."""
+    """Two networks that differ in their name and their weights."""
     for index, name in enumerate(("even", "odd")):
         weights = {"w1": models.normal(3, 8, seed=index), "w2": models.normal(8, 2, seed=index)}
-        onnx.save(
-            models.proto(models.PERCEPTRON.replace("g (", f"{name} ("), weights),
-            tmp_path / f"{name}.onnx",
-        )
+        graph = models.PERCEPTRON.replace("g (", f"{name} (")
+        onnx.save(models.proto(graph, weights), tmp_path / f"{name}.onnx")
     np.savez(tmp_path / "samples.npz", x=models.normal(4, 3, seed=3))
     return tmp_path
 
@@ -65,32 +89,36 @@ def test_killed_at_fifty_random_moments(networks):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # shown when the test fails
 
-    def kill_again_and_again(form: int) -> list[str]:
-        delays = random.Random(seed + form)
-        folder = networks / f"place{form}"
+    def kill_again_and_again(name: str) -> list[int]:
+        delays = random.Random(f"{seed}{name}")
+        folder = networks / f"place of {name}"
         folder.mkdir()
-        out = folder / ("b.rw" if form else "b")
-        started = time.monotonic()
-        run(command(networks, "even", out))
-        full = time.monotonic() - started
-        assert which(out) == "even"
-        seen = []
-        for turn in range(KILLS):
-            new = ("odd", "even")[turn % 2]
-            allowed = {which(out), new}
-            with subprocess.Popen(
-                command(networks, new, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            ) as process:
+        out = folder / name
+        endings = []
+        with deployer(networks) as deploys:
+            deploys.start("even", out)
+            assert deploys.wait() == 0
+            started = time.monotonic()
+            deploys.start("even", out)
+            assert deploys.wait() == 0
+            full = time.monotonic() - started
+            assert which(out) == "even"
+            for turn in range(KILLS):
+                new = ("odd", "even")[turn % 2]
+                allowed = {which(out), new}
+                pid = deploys.start(new, out)
                 time.sleep(delays.uniform(0, full))
-                process.kill()
-            seen.append(which(out))
-            assert seen[-1] in allowed
-        run(command(networks, "odd", out))
+                os.kill(pid, signal.SIGKILL)
+                endings.append(deploys.wait())
+                assert which(out) in allowed
+            deploys.start("odd", out)
+            assert deploys.wait() == 0
         assert which(out) == "odd"
-        assert [item.name for item in folder.iterdir()] == [out.name], "leftovers stay"
-        return seen
+        assert [item.name for item in folder.iterdir()] == [name], "leftovers stay"
+        return endings
 
     with ThreadPoolExecutor(2) as pool:
-        ended = list(pool.map(kill_again_and_again, (0, 1)))
-    assert [len(seen) for seen in ended] == [KILLS, KILLS]
-    assert made.listing(networks)
+        endings = [code for each in pool.map(kill_again_and_again, ("b.rw", "b")) for code in each]
+    assert len(endings) == 2 * KILLS
+    assert set(endings) <= {0, signal.SIGKILL}
+    assert endings.count(signal.SIGKILL) > KILLS, "most of them died"

@@ -96,7 +96,7 @@ def test_a_subject_can_be_used_again_but_not_outside_its_block():
 def test_garbage_bytes_are_an_error_and_leave_no_process():
     children = set(Path("/proc/self/task").glob("*/children"))
     subject = EngineSubject("broken", engine(content=b"garbage"), FEED, threads=1)
-    with pytest.raises(RunError, match="broken, in a process of its own: ONNX Runtime refused"):
+    with pytest.raises(RunError, match="broken, in a process of its own: onnxruntime refused"):
         subject.__enter__()
     assert subject.pid is None
     assert not "".join(path.read_text() for path in children).split()

@@ -10,7 +10,7 @@ import pytest
 
 from roadworthy.core.signature import Array
 from roadworthy.core.verdict import OutputVerdict, Tolerance
-from roadworthy.verify.judge import OutputJudge, judge_answers
+from roadworthy.verify.judge import OutputJudge, _worst_of, judge_answers
 
 LIMIT = Tolerance("relative_l2", 1e-3, "measured")
 SHARE = Tolerance("mismatch_share", 0.01, "near-ties")
@@ -101,6 +101,12 @@ def test_one_nan_sample_among_good_ones_never_passes(at: int) -> None:
         pairs = [(reference, reference)] * 3
         pairs[at] = (reference, answer)
         assert not judged(*pairs).passed
+
+
+@pytest.mark.parametrize("values", [[math.nan, 1.0], [1.0, math.nan], [0.0, math.nan, 2.0]])
+def test_the_worst_of_several_is_never_a_number_where_one_is_none(values: list[float]) -> None:
+    assert math.isnan(_worst_of(values))
+    assert _worst_of([1.0, math.inf, 2.0]) == math.inf
 
 
 @pytest.mark.parametrize("limit", [math.nan, -1.0])

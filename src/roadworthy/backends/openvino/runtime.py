@@ -13,6 +13,7 @@ import statistics
 import sys
 import tempfile
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -51,24 +52,35 @@ _NO_WORK = {"Input", "Output", "Const", "Parameter", "Result", "Reorder", "Conve
 Ports = Sequence[Tuple[str, int, Any]]
 
 
+@lru_cache(maxsize=None)
+def _core() -> Any:
+    """Return the one OpenVINO core of this process: it has loaded the plugins."""
+    return ov.Core()
+
+
+@lru_cache(maxsize=None)
+def _devices() -> Tuple[str, ...]:
+    """Return the devices that are there. Asking takes milliseconds: every driver is tried."""
+    return tuple(str(name) for name in _core().available_devices)
+
+
 def describe(device: Optional[str]) -> Dict[str, str]:
     """Return what an engine for this device ("CPU", "GPU.0", "NPU", "AUTO") would be tied to."""
-    core = ov.Core()
-    name = _device(core, device)
-    found = [name] if name != "AUTO" else list(core.available_devices)
+    name = _device(device)
+    found = [name] if name != "AUTO" else list(_devices())
     return {
         "runtime": NAME,
         "version": str(ov.__version__),
         "device": name,
-        "device name": ", ".join(str(core.get_property(d, "FULL_DEVICE_NAME")) for d in found),
+        "device name": ", ".join(str(_core().get_property(d, "FULL_DEVICE_NAME")) for d in found),
         "machine": platform.machine(),
         "system": platform.system(),
     }
 
 
-def _device(core: Any, asked: Optional[str]) -> str:
+def _device(asked: Optional[str]) -> str:
     """Return OpenVINO's name of a device that is there."""
-    found = list(core.available_devices)
+    found = _devices()
     name = (asked or "CPU").upper()
     # OpenVINO takes "GPU" for the first of several.
     if name != "AUTO" and name not in {part for d in found for part in (d, d.split(".")[0])}:
@@ -84,42 +96,57 @@ def build(
     """Compile once, so that a refusal comes now, and read what runs; the engine is the model."""
     say("OpenVINO compiles the model")
     runner = Runner(files, spec)
-    try:
-        return {"files": files, "log": [], "proof": runner.proof()}
-    finally:
-        runner.close()
+    proof = runner.proof()
+    _BUILT["last"] = (dict(files), dict(spec), runner._compiled)
+    runner.close()
+    return {"files": files, "log": [], "proof": proof}
+
+
+# Whoever builds an engine opens it next, as a rule: the compiled model waits here for that one
+# opening, or until another engine is opened, so that it needn't be compiled twice.
+_BUILT: Dict[str, Tuple[Dict[str, bytes], Dict[str, Any], Any]] = {}
+
+
+def _just_built(files: Mapping[str, bytes], spec: Mapping[str, Any]) -> Any:
+    """Return the compiled model of these very files and settings, once, else None."""
+    built_files, built_spec, compiled = _BUILT.pop("last", ({}, {}, None))
+    same = built_spec == spec and list(built_files) == list(files)
+    if same and all(content is files[name] for name, content in built_files.items()):
+        return compiled
+    return None
 
 
 class Runner:
     """One compiled model and one request over in-memory files.
 
     `spec`: "device" (None is the CPU), "precision" ("fp32", "bf16", "fp16"), "threads" (None takes
-    what the process may use), "optimise", "shapes" (input name to a list of sizes or [low, high],
-    high None if unbounded), "inputs" and "outputs" (names), "pinning", "cache_dir" (None: no cache).
+    what the process may use), "shapes" (input name to a list of sizes or [low, high],
+    high None if unbounded), "inputs" and "outputs" (their names), "pinning", "cache_dir" (None: no
+    cache).
     """
 
     def __init__(self, files: Mapping[str, bytes], spec: Mapping[str, Any]) -> None:
         self._files, self._spec = files, spec
-        core = ov.Core()
-        self._device = _device(core, spec.get("device"))
+        self._device = _device(spec.get("device"))
+        self._compiled = _just_built(files, spec)
         with _plainly():
-            self._compiled = self._compile(core, profiling=False)
+            if self._compiled is None:
+                self._compiled = self._compile(profiling=False)
+                self._check_precision(_floats_by_type(_steps(self._compiled)))
             self._request = self._compiled.create_infer_request()
-        self._inputs: Ports = _ports(self._compiled.inputs, spec["inputs"])
+        self._inputs: Ports = _ports(self._compiled.inputs, spec)
         self._outputs = _outputs(self._compiled.outputs, spec["outputs"])
-        self._check_precision()
 
-    def _compile(self, core: Any, profiling: bool) -> Any:
-        model = _read(core, self._files)
-        _reshape(model, self._spec.get("shapes") or {})
-        properties = _properties(core, self._device, self._spec)
+    def _compile(self, profiling: bool) -> Any:
+        model = _read(self._files)
+        _reshape(model, self._spec)
+        properties = _properties(self._device, self._spec)
         properties["PERF_COUNT"] = profiling
-        return core.compile_model(model, self._device, properties)
+        return _core().compile_model(model, self._device, properties)
 
-    def _check_precision(self) -> None:
+    def _check_precision(self, ran: Mapping[str, List[str]]) -> None:
         """Raise unless what was asked for is what is executed."""
         asked = PRECISIONS[self._spec["precision"]][0]
-        ran = _floats_by_type(self._compiled)
         strays = sorted(set(ran) - {asked, "f32"})
         if strays and not self._model_has_halves():
             raise RuntimeError(
@@ -128,13 +155,13 @@ class Runner:
             )
         if asked != "f32" and asked not in ran:
             raise RuntimeError(
-                "%s was asked for, but OpenVINO executes no step in it: %s run in f32"
-                % (asked, _some(ran.get("f32", [])))
+                "%s was asked for, but OpenVINO executes no step in it; in f32: %s"
+                % (asked, _some(ran.get("f32", [])) or "none either")
             )
 
     def _model_has_halves(self) -> bool:
         """Tell whether the model itself states 16-bit floats, so that they are nobody's choice."""
-        model = _read(ov.Core(), self._files)
+        model = _read(self._files)
         kinds = {ov.Type.f16, ov.Type.bf16}
         return any(
             output.get_element_type() in kinds for op in model.get_ops() for output in op.outputs()
@@ -142,7 +169,8 @@ class Runner:
 
     def proof(self) -> Dict[str, Any]:
         """Return what really runs: devices, threads, and the executed steps by precision."""
-        ran = _floats_by_type(self._compiled)
+        steps = _steps(self._compiled)
+        ran = _floats_by_type(steps)
         total = sum(len(names) for names in ran.values()) or 1
         return {
             "devices": [str(name) for name in self._compiled.get_property("EXECUTION_DEVICES")],
@@ -153,7 +181,7 @@ class Runner:
                 "steps": {kind: len(names) for kind, names in sorted(ran.items())},
                 "share": {k: round(len(names) / total, 4) for k, names in sorted(ran.items())},
             },
-            "primitives": _primitives(self._compiled),
+            "primitives": _primitives(steps),
             # There is no switch: the plugin's own graph transformations always run.
             "optimisations": "on",
         }
@@ -163,8 +191,10 @@ class Runner:
         kept = _lend(self._request, self._inputs, feed)
         with _plainly():
             self._request.infer(share_outputs=True)
+        answers = {name: self._take(index, kind) for name, index, kind in self._outputs}
+        # Not before: an output may be an input's own memory.
         del kept
-        return {name: self._take(index, kind) for name, index, kind in self._outputs}
+        return answers
 
     def _take(self, index: int, kind: Any) -> np.ndarray:
         tensor = self._request.get_output_tensor(index)
@@ -184,7 +214,7 @@ class Runner:
         compilation has them and `run` hasn't.
         """
         with _plainly():
-            compiled = self._compile(ov.Core(), profiling=True)
+            compiled = self._compile(profiling=True)
             request = compiled.create_infer_request()
             kept = _lend(request, self._inputs, feed)
             taken: Dict[str, List[float]] = {}
@@ -219,11 +249,11 @@ class Runner:
         self.__dict__.pop("_compiled", None)
 
 
-def _properties(core: Any, device: str, spec: Mapping[str, Any]) -> Dict[str, Any]:
+def _properties(device: str, spec: Mapping[str, Any]) -> Dict[str, Any]:
     """Return the plugin's settings; what could change answers or speed in silence is stated."""
     hint, capability = PRECISIONS[spec["precision"]]
-    for name in core.available_devices if device == "AUTO" else [device]:
-        able = [str(one) for one in core.get_property(name, "OPTIMIZATION_CAPABILITIES")]
+    for name in _devices() if device == "AUTO" else [device]:
+        able = [str(one) for one in _core().get_property(name, "OPTIMIZATION_CAPABILITIES")]
         if capability not in able:
             # Told f16, a CPU that has bf16 takes that instead, and says nothing.
             raise RuntimeError("OpenVINO's %s has no %s here, only %s" % (name, hint, _some(able)))
@@ -257,31 +287,32 @@ def _affinity() -> int:
     return os.cpu_count() or 1
 
 
-def _read(core: Any, files: Mapping[str, bytes]) -> Any:
+def _read(files: Mapping[str, bytes]) -> Any:
     """Read the first file; the others are its external data, found by name beside it."""
     names = list(files)
     if len(names) == 1:
-        return core.read_model(files[names[0]])
-    # Mapped weights would keep the folder's files in use.
-    core.set_property({"ENABLE_MMAP": False})
+        return _core().read_model(files[names[0]])
     with tempfile.TemporaryDirectory(prefix="roadworthy-") as folder:
         for name in names:
             Path(folder, name).write_bytes(files[name])
-        return core.read_model(str(Path(folder, names[0])))
+        # On Windows a folder whose files are mapped can't be removed.
+        _core().set_property({"ENABLE_MMAP": False})
+        return _core().read_model(str(Path(folder, names[0])))
 
 
-def _reshape(model: Any, shapes: Mapping[str, List[Any]]) -> None:
+def _reshape(model: Any, spec: Mapping[str, Any]) -> None:
     """Give the inputs the signature's sizes and ranges, where the model leaves more open."""
     wanted = {}
-    for port in model.inputs:
-        names = [name for name in shapes if name in port.get_names()]
-        if not names:
-            continue
-        shape = ov.PartialShape([_dimension(axis) for axis in shapes[names[0]]])
-        if port.get_partial_shape() != shape:
-            wanted[port] = shape
+    for name, index, _ in _ports(model.inputs, spec):
+        port, axes = model.inputs[index], spec["shapes"].get(name)
+        if axes is not None and port.get_partial_shape() != _shape(axes):
+            wanted[port] = _shape(axes)
     if wanted:
         model.reshape(wanted)
+
+
+def _shape(axes: Sequence[Any]) -> Any:
+    return ov.PartialShape([_dimension(axis) for axis in axes])
 
 
 def _dimension(axis: Any) -> Any:
@@ -291,14 +322,39 @@ def _dimension(axis: Any) -> Any:
     return ov.Dimension(low, -1 if high is None else high)
 
 
-def _ports(ports: Sequence[Any], names: Sequence[str]) -> Ports:
-    """Return (name, index, element type) of the inputs; those that nothing uses are gone."""
-    return [
-        (name, index, port.get_element_type())
+def _ports(ports: Sequence[Any], spec: Mapping[str, Any]) -> Ports:
+    """Return (name, index, element type) of the inputs; those that nothing uses are gone.
+
+    1. By name.
+    2. An input that becomes an output unchanged goes by the output's name in OpenVINO. If as many
+       names are left as ports, they belong together in order, which OpenVINO keeps.
+    3. Otherwise only if the shapes leave no choice.
+    """
+    found = {
+        index: name
         for index, port in enumerate(ports)
-        for name in names
+        for name in spec["inputs"]
         if name in port.get_names()
-    ]
+    }
+    lost = [name for name in spec["inputs"] if name not in found.values()]
+    strangers = [index for index in range(len(ports)) if index not in found]
+    if len(lost) == len(strangers):
+        found.update(zip(strangers, lost))
+    else:
+        for index in strangers:
+            shape = ports[index].get_partial_shape()
+            fitting = [name for name in lost if _fits(spec["shapes"].get(name), shape)]
+            if len(fitting) != 1 or len(strangers) != 1:
+                raise RuntimeError(
+                    "OpenVINO renamed the input %s, and any of %s could be it"
+                    % (" or ".join(ports[index].get_names()), _some(fitting))
+                )
+            found[index] = fitting[0]
+    return [(found[index], index, port.get_element_type()) for index, port in enumerate(ports)]
+
+
+def _fits(axes: Optional[Sequence[Any]], shape: Any) -> bool:
+    return axes is None or bool(_shape(axes).compatible(shape))
 
 
 def _outputs(ports: Sequence[Any], names: Sequence[str]) -> Ports:
@@ -382,20 +438,20 @@ def _steps(compiled: Any) -> List[Dict[str, Any]]:
     return steps
 
 
-def _floats_by_type(compiled: Any) -> Dict[str, List[str]]:
+def _floats_by_type(steps: Sequence[Mapping[str, Any]]) -> Dict[str, List[str]]:
     """Return the names of the steps that compute with floats, by type."""
     found: Dict[str, List[str]] = {}
-    for step in _steps(compiled):
+    for step in steps:
         kind = _FLOATS.get(step["precision"])
         if kind and step["kind"] not in _NO_WORK:
             found.setdefault(kind, []).append(step["name"])
     return found
 
 
-def _primitives(compiled: Any) -> Dict[str, int]:
+def _primitives(steps: Sequence[Mapping[str, Any]]) -> Dict[str, int]:
     """Return how many steps each kind of kernel executes."""
     counts: Dict[str, int] = {}
-    for step in _steps(compiled):
+    for step in steps:
         if step["kind"] not in _NO_WORK and step["primitive"]:
             counts[step["primitive"]] = counts.get(step["primitive"], 0) + 1
     return dict(sorted(counts.items()))
@@ -428,9 +484,18 @@ def _plainly() -> Iterator[None]:
 
 
 def _message(text: str) -> str:
-    """Drop the lines that only tell where in OpenVINO's sources it was raised."""
-    lines = [line.strip() for line in text.splitlines()]
-    useful = [line for line in lines if line and not line.startswith("Exception from ")]
+    """Return what was wrong, without the lines that only tell where in OpenVINO it was raised."""
+    lines = [line.strip().lstrip("- ") for line in text.splitlines()]
+    useful = [line for line in lines if line and not line.startswith(_NO_NEWS)]
     # "Check 'x == y' failed at file:12:" stands before its own explanation, if there is one.
     told = [line for line in useful if not line.startswith("Check '")] or useful
-    return "; ".join(told[:4]) or text.strip()
+    return " ".join(told[:4]) or text.strip()
+
+
+_NO_NEWS = (
+    "Exception from ",
+    "FrontEnd API failed with ",
+    "Model wasn't fully converted",
+    "Summary:",
+    "To facilitate the conversion of unsupported operations",
+)

@@ -3,7 +3,8 @@
 - `compiler.py`: the host half: what is supported, dialect, fingerprint, build cache.
 - `runtime.py`: the target half: build, run, time, profile. Sent to where the GPU is.
 - `options.py`: the options of `--option name=value`, frozen and hashed.
-- `lower.py`: the ONNX model as a version of TensorRT reads it, and its optimisation profiles.
+- `lower.py`, `opset.py`, `profiles.py`: the ONNX model as a version reads it, and what to build.
+- `fingerprint.py`: what a plan is tied to, checked before it is loaded.
 - `cache.py`: built engines by content, timing caches by device and version.
 - `plan.py`: an existing `.plan` or `.trt` file as an engine.
 """

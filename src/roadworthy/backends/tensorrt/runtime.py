@@ -140,6 +140,12 @@ class Cuda:
         """Allocate device memory; at least one byte, because TensorRT refuses null addresses."""
         return self.handle("cudaMalloc", max(1, size))
 
+    def end_capture(self, stream: int) -> int:
+        """Return the graph captured from a stream."""
+        value = _P()
+        self.cudaStreamEndCapture(stream, ctypes.byref(value))
+        return value.value or 0
+
     def elapsed_ns(self, start: int, end: int) -> int:
         """Return the time between two recorded events."""
         value = ctypes.c_float()
@@ -657,6 +663,10 @@ def _range(trt: Any, engine: Any, name: str, profile: int) -> List[List[int]]:
     """Return min, opt and max shape of an input in a profile; empty for inputs by value."""
     if engine.get_tensor_location(name) == trt.TensorLocation.HOST:
         return []
+    fixed = [int(size) for size in tuple(engine.get_tensor_shape(name))]
+    if min(fixed, default=0) >= 0:
+        # In a plan without a profile the profile's shapes have -1 dimensions, which can't be read.
+        return [fixed, fixed, fixed]
     shapes = engine.get_tensor_profile_shape(name, profile)
     return [[int(size) for size in tuple(shape)] for shape in shapes]
 
@@ -690,7 +700,8 @@ def _inspect(trt: Any, engine: Any) -> List[Dict[str, Any]]:
     """Return the inspector's layers; a plan built without details gives names only."""
     inspector = engine.create_engine_inspector()
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-    layers = json.loads(text).get("Layers", [])
+    # Not strict: 8.6 writes raw control characters between the nodes of a fused layer.
+    layers = json.loads(text, strict=False).get("Layers", [])
     return [layer if isinstance(layer, dict) else {"Name": str(layer)} for layer in layers]
 
 
@@ -1115,7 +1126,7 @@ class Binding:
         except RuntimeError as error:
             problem = str(error)
         try:
-            graph = cuda.handle("cudaStreamEndCapture", stream)
+            graph = cuda.end_capture(stream)
         except CudaError as error:
             problem = problem or str(error)
         if graph and problem is None:
@@ -1365,14 +1376,11 @@ class Runner:
 
     # -- profiles
 
-    def _profile_ranges(self) -> List[Dict[str, List[Tuple[int, ...]]]]:
-        """Return per profile: input → (min, opt, max) shapes; inputs by value aren't in it."""
+    def _profile_ranges(self) -> List[Dict[str, List[List[int]]]]:
+        """Return per profile: input → [min, opt, max] shapes; inputs by value aren't in it."""
         return [
             {
-                name: [
-                    tuple(int(size) for size in tuple(shape))
-                    for shape in self._engine.get_tensor_profile_shape(name, profile)
-                ]
+                name: _range(self._trt, self._engine, name, profile)
                 for name, port in self._inputs.items()
                 if not port.on_host
             }

@@ -1,0 +1,157 @@
+"""TensorRT on the host: what it supports, the engine it ships, what that is tied to.
+
+Builds always run in a worker process: a builder that crashes or fills the memory is an error here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from roadworthy.backends.base import CompileOptions, Engine, Session, Support
+from roadworthy.backends.place import BuildResult, Say, open_place, open_runner, quiet
+from roadworthy.backends.tensorrt import cache
+from roadworthy.backends.tensorrt.exchange import Exchanging, travelling
+from roadworthy.backends.tensorrt.fingerprint import check
+from roadworthy.backends.tensorrt.lower import build_inputs
+from roadworthy.backends.tensorrt.options import TensorRTOptions, parse_options
+from roadworthy.backends.tensorrt.plan import RUNTIME
+from roadworthy.core.errors import RoadworthyError, UnavailableError
+from roadworthy.core.signature import Signature
+from roadworthy.core.target import Target
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+# The runtime's name of the kernel timings among the built files; they don't ship.
+TIMINGS = "timing.cache"
+
+# What places were found to be, so that opening an engine doesn't start a worker just to ask again.
+# The GPU and TensorRT of a place don't change while this program runs.
+_known: dict[tuple[str | None, str | None], dict[str, str]] = {}
+
+
+class TensorRTBackend:
+    """TensorRT 8.5 to 11 on an NVIDIA GPU, here, in another interpreter or on another host."""
+
+    name = "tensorrt"
+
+    def supports(self, target: Target) -> Support:
+        """Tell whether TensorRT of this version, a driver and the GPU are to be had there."""
+        try:
+            found = self.fingerprint(target)
+        except RoadworthyError as error:
+            return Support(False, error.what, error.remedy)
+        return _version_support(target, found)
+
+    def fingerprint(self, target: Target) -> dict[str, str]:
+        """Return what an engine built there now would be tied to.
+
+        runtime, version, device_name, compute_capability, driver, cuda, system, machine.
+
+        Raises:
+            UnavailableError: no TensorRT, CUDA runtime, driver or such GPU there.
+        """
+        # Isolated: loading 1 GB of libraries to ask a question is the worker's business.
+        with open_place(RUNTIME, target.where, isolated=True) as place:
+            found = place.describe(target.device)
+        _known[_place_of(target)] = found
+        return found
+
+    def compile(
+        self,
+        model: ir.Model,
+        signature: Signature,
+        target: Target,
+        options: CompileOptions,
+        say: Say = quiet,
+    ) -> Engine:
+        """Build a plan, or take it from the cache of built engines.
+
+        Raises:
+            UnavailableError: no such target, version, precision or dtype.
+            CompileError: TensorRT refused the model (the nodes are named), or built it in
+                another precision than asked for.
+            UsageError: an unknown option, or an axis without a range.
+        """
+        own = parse_options(options.extra)
+        if options.precision not in PRECISIONS:
+            raise UnavailableError(
+                f"precision {options.precision} can't be built for {target}",
+                where="--precision",
+                remedy=f"choose one of {', '.join(PRECISIONS)}",
+            )
+        with open_place(RUNTIME, target.where, isolated=True) as place:
+            found = _known[_place_of(target)] = place.describe(target.device)
+            support = _version_support(target, found)
+            if not support.ok:
+                raise UnavailableError(support.reason, where=str(target), remedy=support.remedy)
+            files, spec = build_inputs(model, signature, options, own, found)
+            spec["device"] = target.device
+            built = _built(place, files, spec, found, own, say)
+        return Engine(target, signature, built.files, options, found, built.log, built.proof)
+
+    def open(self, engine: Engine) -> Session:
+        """Open an engine where its target says, after checking that it fits there.
+
+        Raises:
+            UnavailableError: it was built for another TensorRT, GPU or system: what was expected
+                and what was found, before the plan is touched.
+            CompileError: TensorRT can't load it all the same.
+        """
+        own = parse_options(engine.options.extra)
+        found = _known.get(_place_of(engine.target)) or self.fingerprint(engine.target)
+        check(engine.fingerprint, found, str(engine.target), own.compatibility)
+        spec = {
+            "device": engine.target.device,
+            "graphs": own.graphs,
+            "inputs": travelling(engine.signature.inputs),
+            "outputs": travelling(engine.signature.outputs),
+        }
+        runner = open_runner(RUNTIME, engine.target.where, False, engine.files, spec)
+        return Session(engine.signature, Exchanging(runner, engine.signature))
+
+
+def _built(
+    place: Any,
+    files: Mapping[str, bytes],
+    spec: dict[str, Any],
+    found: Mapping[str, str],
+    own: TensorRTOptions,
+    say: Say,
+) -> BuildResult:
+    """Return the engine from the cache, or build it and keep it there."""
+    key = cache.engine_key(files, spec, found)
+    known = cache.load_engine(key) if own.build_cache else None
+    if known is not None:
+        say("this engine was built before: taken from the cache")
+        return known
+    timings = cache.load_timings(found) if own.timing_cache else None
+    result: BuildResult = place.build(files, {**spec, "timing_cache": timings}, say)
+    written = result.files.get(TIMINGS)
+    shipped = {name: content for name, content in result.files.items() if name != TIMINGS}
+    built = BuildResult(shipped, result.log, result.proof)
+    if own.timing_cache and written:
+        cache.save_timings(found, written)
+    if own.build_cache:
+        cache.save_engine(key, built)
+    return built
+
+
+def _place_of(target: Target) -> tuple[str | None, str | None]:
+    return target.where, target.device
+
+
+def _version_support(target: Target, found: Mapping[str, str]) -> Support:
+    version = target.version
+    if version and not (found["version"] + ".").startswith(version.rstrip(".") + "."):
+        return Support(
+            False,
+            f"TensorRT {version} was asked for, {found['version']} is installed",
+            f'install it where the target is: pip install "tensorrt=={version}.*"',
+        )
+    return Support(True)
+
+
+BACKEND = TensorRTBackend()

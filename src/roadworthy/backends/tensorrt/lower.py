@@ -1,0 +1,86 @@
+"""What a build is told: the ONNX files as a version reads them, and the spec beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from roadworthy.backends.base import CompileOptions
+from roadworthy.backends.tensorrt.exchange import travelling
+from roadworthy.backends.tensorrt.opset import highest_opset, lowered
+from roadworthy.backends.tensorrt.options import TensorRTOptions
+from roadworthy.backends.tensorrt.profiles import profiles_of
+from roadworthy.core.signature import Signature
+from roadworthy.graph.serial import to_files, weight_bytes
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def version_of(fingerprint: Mapping[str, str]) -> tuple[int, int]:
+    """Return (major, minor) of a fingerprint's TensorRT."""
+    major, minor = fingerprint["version"].split(".")[:2]
+    return int(major), int(minor)
+
+
+def build_inputs(
+    model: ir.Model,
+    signature: Signature,
+    options: CompileOptions,
+    own: TensorRTOptions,
+    fingerprint: Mapping[str, str],
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Return the files and the spec of `runtime.build`; plain values only.
+
+    Raises:
+        CompileError: the model can't be said in an opset that this TensorRT reads.
+        UsageError: an axis without a range.
+        UnavailableError: a dtype that TensorRT doesn't take.
+    """
+    travelling((*signature.inputs, *signature.outputs))
+    reader = f"TensorRT {fingerprint['version']}"
+    model = lowered(model, highest_opset(version_of(fingerprint)), reader)
+    types, quantized = graph_types(model)
+    typing = own.typing
+    if typing == "auto":
+        typing = "strong" if quantized or types & {"float16", "bfloat16"} else "weak"
+    spec = {
+        "precision": options.precision,
+        "typing": typing,
+        "graph_types": sorted(types),
+        "quantized": quantized,
+        "profiles": profiles_of(signature, own),
+        "values": {v.name: [list(v.low), list(v.opt), list(v.high)] for v in own.values},
+        "nodes": [[node.name or "", node.op_type] for node in model.graph],
+        "workspace": None if own.workspace is None else own.workspace << 20,
+        "level": own.level,
+        "tactics": [name.upper() for name in own.tactics],
+        "aux_streams": own.aux_streams,
+        "verbosity": own.verbosity,
+        "compatibility": own.compatibility,
+        "weight_bytes": weight_bytes(model),
+    }
+    return to_files(model, "model.onnx"), spec
+
+
+def graph_types(model: ir.Model) -> tuple[set[str], bool]:
+    """Return the element types below FP32 that the graph states, and whether it is quantised."""
+    types: set[str] = set()
+    quantized = False
+    for graph in model.graphs():
+        types |= {_name(value.dtype) for value in graph.initializers.values()}
+        types |= {_name(value.dtype) for value in graph.inputs}
+        for node in graph:
+            quantized = quantized or node.op_type == "QuantizeLinear"
+            types |= {_name(value.dtype) for value in node.outputs}
+            if node.op_type == "Cast" and "to" in node.attributes:
+                types.add(_name(node.attributes["to"].value))
+    return types & {"float16", "bfloat16", "int8", "float8_e4m3fn"}, quantized
+
+
+def _name(dtype: Any) -> str:
+    import onnx_ir as ir
+
+    return (
+        "" if dtype is None else ir.DataType(int(dtype)).name.lower().replace("float8e", "float8_e")
+    )

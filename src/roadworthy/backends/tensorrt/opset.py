@@ -1,0 +1,171 @@
+"""Take a model's ONNX opset down to what an older TensorRT parser knows, or say which node can't.
+
+An operator whose version didn't change stays. One that changed is treated by kind:
+
+1. only types or limits were added: it stays as it is;
+2. attributes were added: they go where they hold their default, else the node is refused;
+3. an attribute became an input (`axes` of reductions): it becomes an attribute again;
+4. an attribute was renamed or added with a meaning (`Split`, `GridSample`): rewritten;
+5. anything else: refused by name.
+
+ONNX's own version converter has few adapters downwards and changes types on its way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from roadworthy.core.errors import CompileError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# Highest opset each TensorRT parser reads; unknown later versions read what the last one does.
+_HIGHEST = (((8, 5), 16), ((8, 6), 17), ((9, 0), 17), ((10, 0), 20), ((10, 15), 24))
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# 1. Since opset 13 these only learned types (or limits that older models can't exceed).
+_SAME = _words(
+    "Cast CastLike Constant ConstantOfShape Conv ConvTranspose Dropout Elu Equal EyeLike Flatten "
+    "GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity If InstanceNormalization "
+    "IsInf IsNaN Loop MaxPool Mod Pad Reshape Resize Round Scan ScatterElements ScatterND Selu "
+    "Shape Size Softplus Softsign Squeeze ThresholdedRelu TopK Transpose Unsqueeze AveragePool "
+    "LpPool Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh QuantizeLinear "
+    "DequantizeLinear"
+)
+_REDUCTIONS = _words(
+    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
+    "ReduceSumSquare"
+)
+# 2. Attributes that came later, and the value at which they change nothing.
+_NEUTRAL: dict[str, Any] = {
+    "antialias": 0,
+    "block_size": 0,
+    "ceil_mode": 0,
+    "keep_aspect_ratio_policy": "stretch",
+    "output_dtype": 0,
+    "precision": 0,
+    "reduction": "none",
+    "round_mode": "up",
+    # Only concerns casts to FP8, which no older opset has.
+    "saturate": 1,
+}
+_GRID_MODES = {"linear": "bilinear", "cubic": "bicubic"}
+
+
+def highest_opset(version: tuple[int, int]) -> int:
+    """Return the highest opset that this TensorRT's parser reads."""
+    return max((opset for since, opset in _HIGHEST if since <= version), default=13)
+
+
+def lowered(model: ir.Model, opset: int, reader: str) -> ir.Model:
+    """Return the model at `opset`, or itself where it is there already; the given one stays.
+
+    `reader` is who can't read more, for the message.
+
+    Raises:
+        CompileError: a node that can't be said in that opset.
+    """
+    now = model.opset_imports.get("", 0)
+    if now <= opset:
+        return model
+    copy = model.clone()
+    for node in copy.graph.all_nodes():
+        if node.domain in ("", "ai.onnx"):
+            _lower(node, now, opset, reader)
+        if node.version is not None and node.domain in ("", "ai.onnx"):
+            node.version = opset
+    for graph in copy.graphs():
+        graph.opset_imports[""] = opset
+    copy.ir_version = min(copy.ir_version or 8, 8)
+    return copy
+
+
+def _lower(node: ir.Node, now: int, opset: int, reader: str) -> None:
+    from onnx import defs
+
+    try:
+        new = defs.get_schema(node.op_type, now)
+        old = defs.get_schema(node.op_type, opset)
+    except defs.SchemaError as error:
+        raise _refusal(node, opset, reader, f"it is newer than opset {opset}") from error
+    if new.since_version == old.since_version:
+        return
+    if node.op_type in _REDUCTIONS:
+        _axes_to_attribute(node, opset, reader)
+    elif node.op_type == "Split":
+        _split(node, opset, reader)
+    elif node.op_type == "GridSample":
+        _grid_sample(node)
+    elif node.op_type not in _SAME:
+        raise _refusal(node, opset, reader, "its meaning changed since")
+    _drop_neutral(node, old, opset, reader)
+    inputs = list(node.inputs)
+    while inputs and inputs[-1] is None:
+        inputs.pop()
+    if len(inputs) > old.max_input:
+        raise _refusal(node, opset, reader, f"it has {len(inputs)} inputs, then {old.max_input}")
+
+
+def _drop_neutral(node: ir.Node, old: Any, opset: int, reader: str) -> None:
+    """Remove attributes that the older operator lacks, if they say nothing."""
+    for name in [name for name in node.attributes if name not in old.attributes]:
+        value = node.attributes[name].value
+        neutral = value == _NEUTRAL.get(name, object())
+        # Dilations of a pool: absent before, and 1 meant none.
+        if not neutral and not (name == "dilations" and set(value) <= {1}):
+            raise _refusal(node, opset, reader, f"its attribute {name}={value!r} is newer")
+        del node.attributes[name]
+
+
+def _axes_to_attribute(node: ir.Node, opset: int, reader: str) -> None:
+    """Case 3. Without axes a reduction is over all, or none with `noop_with_empty_axes`."""
+    import onnx_ir as ir
+
+    axes = node.inputs[1] if len(node.inputs) > 1 else None
+    noop = node.attributes.pop("noop_with_empty_axes", None)
+    values: list[int] = []
+    if axes is not None:
+        constant = ir.convenience.get_const_tensor(axes)
+        if constant is None:
+            raise _refusal(node, opset, reader, "its axes are computed at run time")
+        values = [int(axis) for axis in constant.numpy().reshape(-1)]
+        node.resize_inputs(1)
+    if values:
+        node.attributes["axes"] = ir.AttrInt64s("axes", values)
+    elif noop is not None and noop.value == 1:
+        raise _refusal(node, opset, reader, "it reduces nothing (noop_with_empty_axes)")
+
+
+def _split(node: ir.Node, opset: int, reader: str) -> None:
+    """Case 4. `num_outputs` equal parts is what Split did without sizes, if they are equal."""
+    number = node.attributes.pop("num_outputs", None)
+    if number is None:
+        return
+    shape = node.inputs[0].shape if node.inputs[0] is not None else None
+    axis = node.attributes["axis"].value if "axis" in node.attributes else 0
+    size = shape[axis] if shape is not None else None
+    if not isinstance(size, int) or size % int(number.value):
+        raise _refusal(node, opset, reader, "whether its parts are equal isn't known")
+
+
+def _grid_sample(node: ir.Node) -> None:
+    """Case 4. Opset 20 renamed the modes."""
+    import onnx_ir as ir
+
+    mode = node.attributes.get("mode")
+    text = "linear" if mode is None else str(mode.value)
+    node.attributes["mode"] = ir.AttrString("mode", _GRID_MODES.get(text, text))
+
+
+def _refusal(node: ir.Node, opset: int, reader: str, why: str) -> CompileError:
+    return CompileError(
+        f"{reader} reads ONNX up to opset {opset}, and node {node.name!r} ({node.op_type}) can't "
+        f"be said in it: {why}",
+        where=node.name,
+        remedy=f"export the model with opset {opset}, or use a newer TensorRT",
+    )

@@ -1,0 +1,265 @@
+"""TensorRT on a real GPU. Not part of `make test`: `pytest tests/device -m device`.
+
+ROADWORTHY_TENSORRT names the target where it isn't plain `tensorrt`, for instance
+`tensorrt@python=/opt/trt86/bin/python3.10`. What is expected comes from ONNX Runtime on the CPU.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from roadworthy.backends.base import CompileOptions
+from roadworthy.backends.registry import find
+from roadworthy.core.errors import CompileError, RunError, UnavailableError
+from roadworthy.core.target import Target
+from roadworthy.graph.signature import signature_of
+from tests import models
+
+pytestmark = pytest.mark.device
+
+TARGET = Target.parse(os.environ.get("ROADWORTHY_TENSORRT", "tensorrt"))
+# Low levels build in seconds; what is tested here doesn't depend on the fastest kernel.
+QUICK = (("build-cache", "off"), ("level", "0"))
+FP32 = 1e-5
+"""Relative L2 against ONNX Runtime: both FP32, other orders of summation."""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def build(model, signature=None, precision="fp32", extra=QUICK):
+    options = CompileOptions(precision=precision, extra=tuple(sorted(extra)))
+    signature = signature or signature_of(model)
+    return find("tensorrt").compile(model, signature, TARGET, options)
+
+
+def difference(one, other):
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    return np.linalg.norm(one - other) / max(np.linalg.norm(other), 1e-30)
+
+
+def both(model, feeds, signature=None, limit=FP32, **how):
+    """Run every feed on TensorRT and on ONNX Runtime; return TensorRT's engine and answers."""
+    engine = build(model, signature, **how)
+    answers = []
+    with engine.open() as session, models.engine(model, signature).open() as judge:
+        for feed in feeds:
+            found, expected = session.run(feed), judge.run(feed)
+            assert list(found) == list(expected)
+            for name in expected:
+                assert found[name].dtype == expected[name].dtype
+                assert found[name].shape == expected[name].shape
+                if expected[name].dtype.kind == "f":
+                    assert difference(found[name], expected[name]) < limit
+                else:
+                    np.testing.assert_array_equal(found[name], expected[name])
+            answers.append(found)
+    return engine, answers
+
+
+def test_the_place_says_what_it_is():
+    found = find("tensorrt").fingerprint(TARGET)
+    assert found["runtime"] == "tensorrt"
+    assert found["version"].count(".") >= 2
+    assert found["device_name"].startswith("NVIDIA")
+    assert float(found["compute_capability"]) >= 5
+
+
+def test_dynamic_batch_and_int64_outputs():
+    signature = models.ranged(models.perceptron(), "x[batch=1..8,3]")
+    feeds = [{"x": models.normal(n, 3, seed=n)} for n in (1, 3, 8, 2)]
+    both(models.perceptron(), feeds, signature)
+
+
+def test_more_shapes_than_are_kept_each_right_and_owned_by_the_caller():
+    signature = models.ranged(models.convnet(), "image[batch=1..4,1,h=8..64,w=8..64]")
+    sizes = [(1, 8, 8), (2, 16, 9), (4, 64, 64), (1, 33, 17), (3, 20, 21), (1, 8, 8), (2, 64, 8)]
+    feeds = [{"image": models.normal(n, 1, h, w, seed=n + h)} for n, h, w in sizes * 2]
+    _, answers = both(models.convnet(), feeds, signature)
+    for first, again in zip(answers[:7], answers[7:], strict=True):
+        np.testing.assert_array_equal(first["y"], again["y"])
+        assert not np.shares_memory(first["y"], again["y"])
+
+
+def test_two_profiles():
+    signature = models.ranged(models.perceptron(), "x[batch=1..64,3]")
+    extra = (*QUICK, ("profile", "batch=1..4@1"), ("profile", "batch=5..64@32"))
+    feeds = [{"x": models.normal(n, 3, seed=n)} for n in (1, 64, 4, 5, 1)]
+    both(models.perceptron(), feeds, signature, extra=extra)
+
+
+def test_a_size_outside_the_profiles_is_refused_in_words():
+    signature = models.ranged(models.perceptron(), "x[batch=1..64,3]")
+    engine = build(models.perceptron(), signature, extra=(*QUICK, ("profile", "batch=1..4")))
+    with engine.open() as session, pytest.raises(RunError, match="no optimisation profile takes"):
+        session.run({"x": models.normal(9, 3)})
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "g (int64[4] x) => (int64[4] y) { y = Add(x, x) }",
+        "g (float[4] x, float[4] z) => (bool[4] y) { y = Less(x, z) }",
+        "g (bool[4] x) => (bool[4] y) { y = Not(x) }",
+        "g (float16[4] x) => (float16[4] y) { y = Add(x, x) }",
+        "g (int32[4] x) => (int32[4] y) { y = Add(x, x) }",
+        "g (float x) => (float y) { y = Mul(x, x) }",
+    ],
+    ids=lambda graph: graph.split("{")[1].strip(" }"),
+)
+def test_dtypes(graph):
+    model = models.network(graph)
+    made = {"float32": models.normal(4), "float16": models.normal(4).astype(np.float16)}
+    made |= {"int64": np.array([3, -7, 2**30, 0]), "bool": np.array([True, False, True, True])}
+    made |= {"int32": np.array([3, -7, 5, 0], np.int32)}
+    feed = {
+        s.name: made[s.dtype] if s.shape else np.array(3, np.float32)
+        for s in signature_of(model).inputs
+    }
+    both(model, [feed])
+
+
+def test_int64_beyond_int32_is_right_or_refused_never_clamped():
+    model = models.network("g (int64[2] x) => (int64[2] y) { y = Identity(x) }")
+    value = np.array([2**40, 1])
+    with build(model).open() as session:
+        try:
+            np.testing.assert_array_equal(session.run({"x": value})["y"], value)
+        except RunError as error:
+            assert "INT32" in error.what
+
+
+def test_outputs_whose_size_depends_on_the_data():
+    model = models.network("g (float[6] x) => (int64[1, n] y) { y = NonZero(x) }")
+    feeds = [{"x": np.array(v, np.float32)} for v in ([1, 0, 2, 0, 0, 3], [0] * 6, [1] * 6)]
+    both(model, feeds)
+
+
+def test_an_empty_batch():
+    signature = models.ranged(models.perceptron(), "x[batch=0..4,3]")
+    both(models.perceptron(), [{"x": models.normal(n, 3)} for n in (0, 2)], signature)
+
+
+def test_refused_nodes_are_named():
+    graph = "g (float[2, 3] x) => (float[3, 3] y) { [guilty] y = Det2(x) }"
+    model = models.network(graph.replace("Det2", "Det").replace("float[3, 3]", "float[2]"))
+    with pytest.raises(CompileError, match="guilty"):
+        build(model)
+
+
+def test_fp32_is_fp32_and_fp16_is_shown_to_be_fp16():
+    signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=32..64,w=32..64]")
+    feeds = [{"image": models.normal(2, 1, 64, 64)}]
+    engine, _ = both(models.convnet(), feeds, signature)
+    assert set(engine.proof["layers"]) <= {"fp32", "other"}
+    engine, _ = both(models.convnet(), feeds, signature, precision="fp16", limit=5e-3)
+    assert engine.proof["layers"]["fp16"] >= 1
+
+
+def test_fp16_that_cannot_be_built_fails():
+    model = models.network("g (int32[4] x) => (int32[4] y) { y = Add(x, x) }")
+    with pytest.raises(CompileError, match="no layer of the engine runs in it"):
+        build(model, precision="fp16")
+
+
+def test_an_engine_for_another_place_is_refused_before_it_is_loaded():
+    engine = build(models.network("g (float[4] x) => (float[4] y) { y = Add(x, x) }"))
+    other = replace(engine, fingerprint={**engine.fingerprint, "version": "8.5.3"})
+    with pytest.raises(UnavailableError, match=r"expected 8\.5\.3, found"):
+        other.open()
+
+
+def test_a_damaged_plan_gives_tensorrts_reason():
+    engine = build(models.network("g (float[4] x) => (float[4] y) { y = Add(x, x) }"))
+    plan = engine.files["engine.plan"]
+    broken = replace(engine, files={"engine.plan": b"nonsense" + plan[8:]})
+    with pytest.raises(CompileError, match="can't load this plan"):
+        broken.open()
+
+
+def test_the_build_cache_answers_for_its_own_model_only():
+    model = models.network("g (float[4] x) => (float[4] y) { y = Add(x, x) }")
+    other = models.network("g (float[4] x) => (float[4] y) { y = Mul(x, x) }")
+    level = (("level", "0"),)
+    first, again = build(model, extra=level), build(model, extra=level)
+    assert first.files == again.files
+    x = {"x": np.array([2, 3, 4, 5], np.float32)}
+    with build(other, extra=level).open() as session:
+        np.testing.assert_array_equal(session.run(x)["y"], [4, 9, 16, 25])
+
+
+def test_times_and_layers_come_from_where_the_engine_is():
+    signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=32..64,w=32..64]")
+    feed = {"image": models.normal(2, 1, 64, 64)}
+    with build(models.convnet(), signature).open() as session:
+        times = session.runner.time(feed, 20, 3)
+        assert {"host", "device", "enqueue", "latency"} <= set(times)
+        assert all(len(values) == 20 and min(values) > 0 for values in times.values())
+        layers = session.runner.profile(feed, 5)
+        assert abs(sum(layer["share"] for layer in layers) - 1) < 0.01
+        assert any("Conv" in layer["kind"] or layer["onnx"] for layer in layers)
+        expected = session.run(feed)
+        np.testing.assert_array_equal(session.run(feed)["y"], expected["y"])
+
+
+def test_a_plan_file_is_described_and_run(tmp_path):
+    from roadworthy.backends.tensorrt.plan import adopt
+
+    signature = models.ranged(models.perceptron(), "x[batch=1..8,3]")
+    engine = build(models.perceptron(), signature)
+    path = tmp_path / "old.plan"
+    path.write_bytes(engine.files["engine.plan"])
+    adopted = adopt(path, TARGET)
+    assert str(adopted.signature.inputs[0]) == "x[x_axis0=1..8,3]:float32"
+    feed = {"x": models.normal(5, 3)}
+    with adopted.open() as session, engine.open() as known:
+        np.testing.assert_array_equal(session.run(feed)["y"], known.run(feed)["y"])
+
+
+def test_arrays_that_stay_on_the_gpu(tmp_path):
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    from roadworthy.backends.tensorrt import compiler
+
+    signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=32..64,w=32..64]")
+    plan = tmp_path / "engine.plan"
+    plan.write_bytes(build(models.convnet(), signature).files["engine.plan"])
+    python = (TARGET.where or f"python={sys.executable}").removeprefix("python=")
+    script = Path(__file__).with_name("device_arrays.py")
+    source = Path(compiler.__file__).with_name("runtime.py")
+    done = subprocess.run(
+        [python, script, source, plan], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout.strip().endswith("right"), done.stderr[-2000:]
+
+
+def test_torchs_gpu_tensors_are_read_in_place():
+    import torch
+
+    from roadworthy.backends.tensorrt import runtime
+
+    class OnlyDlpack:
+        def __init__(self, tensor):
+            self.tensor = tensor
+
+        def __dlpack__(self):
+            return self.tensor.__dlpack__()
+
+    tensor = torch.arange(24, dtype=torch.float16, device="cuda").reshape(2, 3, 4)
+    for value in (tensor, OnlyDlpack(tensor), OnlyDlpack(tensor.to(torch.bfloat16))):
+        view = runtime.DeviceView("x", value)
+        assert view.shape == (2, 3, 4)
+        assert view.dtype.itemsize == 2
+    assert runtime.DeviceView("x", tensor).address == tensor.data_ptr()
+    assert runtime.DeviceView("x", OnlyDlpack(tensor)).address == tensor.data_ptr()
+    for value in (tensor.transpose(0, 2), OnlyDlpack(tensor.transpose(0, 2))):
+        with pytest.raises(RuntimeError, match="not contiguous"):
+            runtime.DeviceView("x", value)
