@@ -116,7 +116,7 @@ def test_a_size_outside_the_profiles_is_refused_in_words():
 def test_dtypes(graph):
     model = models.network(graph)
     made = {"float32": models.normal(4), "float16": models.normal(4).astype(np.float16)}
-    made |= {"int64": np.array([3, -7, 2**30, 0]), "bool": np.array([True, False, True, True])}
+    made |= {"int64": np.array([3, -7, 2**29, 0]), "bool": np.array([True, False, True, True])}
     made |= {"int32": np.array([3, -7, 5, 0], np.int32)}
     feed = {
         s.name: made[s.dtype] if s.shape else np.array(3, np.float32)
@@ -157,7 +157,7 @@ def test_fp32_is_fp32_and_fp16_is_shown_to_be_fp16():
     signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=32..64,w=32..64]")
     feeds = [{"image": models.normal(2, 1, 64, 64)}]
     engine, _ = both(models.convnet(), feeds, signature)
-    assert set(engine.proof["layers"]) <= {"fp32", "other"}
+    assert engine.proof["layers"] == {"fp32": sum(engine.proof["layers"].values())}
     engine, _ = both(models.convnet(), feeds, signature, precision="fp16", limit=5e-3)
     assert engine.proof["layers"]["fp16"] >= 1
 

@@ -647,7 +647,7 @@ def _adopt(trt: Any, plan: bytes) -> Dict[str, Any]:
                 "name": name,
                 "input": is_input,
                 "dtype": engine.get_tensor_dtype(name).name,
-                "shape": [int(size) for size in tuple(engine.get_tensor_shape(name))],
+                "shape": _dims(engine.get_tensor_shape(name)) or [],
                 "ranges": [_range(trt, engine, name, profile) for profile in profiles]
                 if is_input
                 else [],
@@ -663,12 +663,20 @@ def _range(trt: Any, engine: Any, name: str, profile: int) -> List[List[int]]:
     """Return min, opt and max shape of an input in a profile; empty for inputs by value."""
     if engine.get_tensor_location(name) == trt.TensorLocation.HOST:
         return []
-    fixed = [int(size) for size in tuple(engine.get_tensor_shape(name))]
-    if min(fixed, default=0) >= 0:
-        # In a plan without a profile the profile's shapes have -1 dimensions, which can't be read.
+    fixed = _dims(engine.get_tensor_shape(name))
+    if fixed is not None and min(fixed, default=0) >= 0:
+        # In a plan without a profile the profile's shapes are unknown.
         return [fixed, fixed, fixed]
-    shapes = engine.get_tensor_profile_shape(name, profile)
-    return [[int(size) for size in tuple(shape)] for shape in shapes]
+    shapes = [_dims(shape) for shape in engine.get_tensor_profile_shape(name, profile)]
+    return [shape for shape in shapes if shape is not None]
+
+
+def _dims(dims: Any) -> Optional[List[int]]:
+    """Return sizes, or None where TensorRT doesn't know even their number (it says -1 of them)."""
+    try:
+        return [int(size) for size in tuple(dims)]
+    except ValueError:
+        return None
 
 
 # ---- proof: what really runs --------------------------------------------------------------------
@@ -697,12 +705,30 @@ def _layers_of(trt: Any, plan: bytes) -> List[Dict[str, Any]]:
 
 
 def _inspect(trt: Any, engine: Any) -> List[Dict[str, Any]]:
-    """Return the inspector's layers; a plan built without details gives names only."""
+    """Return the inspector's layers; a plan built without details gives names only.
+
+    With dynamic shapes, formats are only known for a context: the first profile at its optimum.
+    """
     inspector = engine.create_engine_inspector()
+    context = engine.create_execution_context()
+    if context is not None and _set_optimum(trt, engine, context):
+        inspector.execution_context = context
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     # Not strict: 8.6 writes raw control characters between the nodes of a fused layer.
     layers = json.loads(text, strict=False).get("Layers", [])
     return [layer if isinstance(layer, dict) else {"Name": str(layer)} for layer in layers]
+
+
+def _set_optimum(trt: Any, engine: Any, context: Any) -> bool:
+    """Set the first profile's optimal shapes; False where inputs are read by value."""
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        if engine.get_tensor_mode(name) != trt.TensorIOMode.INPUT:
+            continue
+        known = _range(trt, engine, name, 0)
+        if len(known) != 3 or not context.set_input_shape(name, tuple(known[1])):
+            return False
+    return True
 
 
 # In the order in which a layer that shows several is named: the smallest decides what it computes.
@@ -1090,7 +1116,8 @@ class Context:
 
     def output_shape(self, name: str) -> Tuple[int, ...]:
         """Return an output's shape; -1 where only running tells."""
-        return tuple(int(size) for size in tuple(self.raw.get_tensor_shape(name)))
+        sizes = _dims(self.raw.get_tensor_shape(name))
+        return (-1,) if sizes is None else tuple(sizes)
 
     def enqueue(self, stream: int) -> None:
         """Start one inference."""
@@ -1392,8 +1419,10 @@ class Runner:
         best: Optional[Tuple[float, int]] = None
         for index, ranges in enumerate(self._ranges):
             distance = 0.0
-            for name, (low, opt, high) in ranges.items():
-                shape = shapes[name]
+            for name, known in ranges.items():
+                if not known:
+                    continue
+                shape, (low, opt, high) = shapes[name], known
                 if len(shape) != len(low) or any(
                     not a <= size <= b for a, size, b in zip(low, shape, high)
                 ):
@@ -1402,9 +1431,7 @@ class Runner:
             else:
                 best = min(best or (distance, index), (distance, index))
         if best is None:
-            told = [
-                "%s" % {n: [list(r[0]), list(r[2])] for n, r in p.items()} for p in self._ranges
-            ]
+            told = ["%s" % {n: [r[0], r[2]] for n, r in p.items() if r} for p in self._ranges]
             raise RuntimeError(
                 "no optimisation profile takes %s; the plan has %s"
                 % ({n: list(s) for n, s in shapes.items()}, "; ".join(told))

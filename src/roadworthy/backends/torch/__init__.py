@@ -1,0 +1,1 @@
+"""PyTorch: not an engine to ship, but what every engine is compared with."""

@@ -1,0 +1,225 @@
+"""TVM on the host: what it supports, the library it ships, refusals with the axes that vary."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from roadworthy.backends.base import CompileOptions, Engine, Runner, Session, Support
+from roadworthy.backends.place import Place, open_place, open_runner
+from roadworthy.backends.tvm.options import TvmOptions
+from roadworthy.core.cpus import usable_cpus
+from roadworthy.core.errors import (
+    CompileError,
+    MissingExtraError,
+    RoadworthyError,
+    RunError,
+    UnavailableError,
+)
+from roadworthy.core.signature import Answers, Array, Signature
+from roadworthy.core.target import Target
+from roadworthy.graph.serial import to_files
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+RUNTIME = "roadworthy.backends.tvm.runtime"
+DTYPES = frozenset(
+    {"bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64"}
+    | {"uint8", "uint16", "uint32", "uint64"}
+)
+
+
+class TvmBackend:
+    """TVM on the CPU."""
+
+    name = "tvm"
+
+    def __init__(self) -> None:
+        self._shared: _SharedWorker | None = None
+
+    def supports(self, target: Target) -> Support:
+        """Tell whether this device, version and place are to be had; starts a worker to ask."""
+        try:
+            found = self.fingerprint(target)
+        except RoadworthyError as error:
+            return Support(False, error.what, error.remedy)
+        return _version_fits(target, found)
+
+    def compile(
+        self, model: ir.Model, signature: Signature, target: Target, options: CompileOptions
+    ) -> Engine:
+        """Compile in a worker process, for the CPU that it is on unless an option says another.
+
+        Raises:
+            UnavailableError: no such device, version, precision or dtype.
+            CompileError: TVM refuses the model; unsupported operators with their nodes.
+        """
+        spec = _spec(signature, target, options)
+        _check_dtypes(signature)
+        with self._place(target) as place:
+            fingerprint = place.describe(target.device)
+            support = _version_fits(target, fingerprint)
+            if not support.ok:
+                raise UnavailableError(support.reason, where=str(target), remedy=support.remedy)
+            try:
+                built = place.build(to_files(model, "model.onnx"), spec)
+            except CompileError as error:
+                raise _naming_axes(error, signature) from error
+        return Engine(target, signature, built.files, options, fingerprint, built.log, built.proof)
+
+    def fingerprint(self, target: Target) -> dict[str, str]:
+        """Return what a library built there is tied to: TVM's version, the CPU and its features."""
+        with self._place(target) as place:
+            return place.describe(target.device)
+
+    def open(self, engine: Engine) -> Session:
+        """Open an engine in a worker; one that this CPU would crash on is refused before."""
+        spec = _spec(engine.signature, engine.target, engine.options)
+        if self._shared is not None and engine.target.where is None:
+            runner = self._shared.place().open(engine.files, spec)
+        else:
+            runner = open_runner(RUNTIME, engine.target.where, True, engine.files, spec)
+        return Session(engine.signature, _NativeOrder(runner))
+
+    @contextlib.contextmanager
+    def one_worker(self) -> Iterator[None]:
+        """Use one worker for all that is built and opened here within a `with` block.
+
+        For many small models: to start a worker and import TVM takes seconds. A worker that dies
+        is replaced.
+        """
+        shared = self._shared = _SharedWorker()
+        try:
+            yield
+        finally:
+            self._shared = None
+            shared.close()
+
+    @contextlib.contextmanager
+    def _place(self, target: Target) -> Iterator[Place]:
+        if target.where is None and importlib.util.find_spec("tvm") is None:
+            raise MissingExtraError("apache-tvm", "tvm", "the target tvm")
+        if self._shared is not None and target.where is None:
+            yield self._shared.place()
+            return
+        with open_place(RUNTIME, target.where, isolated=True) as place:
+            yield place
+
+
+class _SharedWorker:
+    """A worker here that is started when it is first needed, and again after it died."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._place: Place | None = None
+
+    def place(self) -> Place:
+        """Return it, alive."""
+        if self._place is not None:
+            try:
+                self._place.describe(None)
+            except RunError:
+                self.close()
+        if self._place is None:
+            self._place = self._stack.enter_context(open_place(RUNTIME, None, isolated=True))
+        return self._place
+
+    def close(self) -> None:
+        """End the process."""
+        self._place = None
+        self._stack.close()
+
+
+class _NativeOrder:
+    """A runner that takes arrays of any byte order."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self.times_itself = getattr(runner, "times_itself", False)
+
+    def run(self, feed: dict[str, Array]) -> Answers:
+        return self._runner.run(_native(feed))
+
+    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
+        return self._runner.time(_native(feed), runs, lead)
+
+    def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
+        raise UnavailableError(
+            "TVM fuses nodes into functions and keeps no account of which",
+            where="tvm",
+            remedy="profile another target",
+        )
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+def _native(feed: dict[str, Array]) -> dict[str, Array]:
+    return {
+        name: array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        for name, array in feed.items()
+    }
+
+
+def _spec(signature: Signature, target: Target, options: CompileOptions) -> dict[str, Any]:
+    """Return what the runtime is told."""
+    if options.precision != "fp32":
+        raise UnavailableError(
+            f"TVM can't be built for precision {options.precision} here",
+            where="--precision",
+            remedy="use --precision fp32",
+        )
+    own = TvmOptions.parse(options)
+    return {
+        "threads": options.threads or usable_cpus(),
+        "spinning": options.spinning,
+        "optimise": options.optimise,
+        "mcpu": own.mcpu,
+        "tuning_seconds": own.tuning_seconds,
+        "outputs": [spec.name for spec in signature.outputs],
+        "dtypes": [spec.dtype for spec in signature.outputs],
+        "shapes": [
+            None
+            if spec.shape is None
+            else [axis if isinstance(axis, int) else None for axis in spec.shape]
+            for spec in signature.outputs
+        ],
+    }
+
+
+def _check_dtypes(signature: Signature) -> None:
+    for spec in signature:
+        if spec.dtype not in DTYPES:
+            raise UnavailableError(
+                f"TVM isn't given or asked for {spec.dtype} here",
+                where=str(spec),
+                remedy="cast it in the model, or choose onnxruntime",
+            )
+
+
+def _version_fits(target: Target, found: dict[str, str]) -> Support:
+    if target.version and not found["version"].startswith(target.version):
+        return Support(
+            False,
+            f"TVM {target.version} was asked for, {found['version']} is installed",
+            f'pip install "apache-tvm=={target.version}"',
+        )
+    return Support(True)
+
+
+def _naming_axes(error: CompileError, signature: Signature) -> CompileError:
+    """Return the refusal; where axes vary, with their names: TVM often can't because of them."""
+    if signature.is_static:
+        return CompileError(error.what, where=error.where, remedy=error.remedy)
+    axes = ", ".join(str(dim) for dim in signature.dims.values())
+    return CompileError(
+        f"{error.what} (the axes {axes} vary)",
+        where=error.where,
+        remedy="TVM often needs fixed shapes: state each axis's size with --inputs",
+    )
+
+
+BACKEND = TvmBackend()
