@@ -15,6 +15,7 @@ calls queued back to back. Results are merged by part into one JSON file.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import subprocess
@@ -231,8 +232,8 @@ def engine_row(
     high = 1 if batches is None else int(batches.rpartition(".")[2])
     for batch in [size for size in sizes if size <= high]:
         images = generator.random((batch, *shape), np.float32)
-        with torch.inference_mode():
-            truth = module.cuda()(torch.from_numpy(images).cuda()).cpu().numpy()
+        with torch.no_grad():
+            truth = copy.deepcopy(module).cuda()(torch.from_numpy(images).cuda()).cpu().numpy()
         measured = measured_engine(engine, images, truth)
         record["rows"].append(measured)
         print(

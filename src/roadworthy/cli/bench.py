@@ -24,10 +24,11 @@ def bench(
     trust: options.Trust = False,
     json: options.Json = False,
 ) -> int:
-    """Time them on one real input. The first is compared with each of the others in turn.
+    """Time bundles, models and networks beside one another, on one real input.
 
-    Two subjects are timed in alternating blocks, each at rest while the other runs, so that a
-    noisy machine disturbs both alike; the ratio comes with a 95 % interval.
+    The first is compared with each of the others in turn. Two subjects are timed in alternating
+    blocks, each at rest while the other runs, so that a noisy machine disturbs both alike; the
+    ratio comes with a 95 % interval.
     """
     from roadworthy.cli.progress import ProgressDisplay
     from roadworthy.cli.summary import tell_comparison, tell_latency

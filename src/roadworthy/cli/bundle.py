@@ -46,7 +46,7 @@ def show(
             reporter.say(f"engine     {escape(str(record.target))}: {state}{marks}{default}")
         for case in manifest.cases:
             reporter.say(f"case       {escape(case.name)}: {len(case.items)} samples kept")
-        reporter.say(f"size       {size / 1e6:.1f} MB")
+        reporter.say(f"size       {size / 1e6:.3g} MB")
     result = {
         "path": str(bundle),
         "manifest": plain(manifest),

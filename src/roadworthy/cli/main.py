@@ -34,6 +34,9 @@ _REFUSALS = frozenset(
 app = typer.Typer(
     name="roadworthy",
     help="From a trained network to a fast engine, with proof that its answers are still right.",
+    epilog="Exit codes: 0 done and verified, 1 a defect in roadworthy, 2 bad usage or unreadable "
+    "input, 3 wrong answers, 4 target or precision not to be had here, 5 budget not met, "
+    "130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,9 +55,7 @@ app.add_typer(bundle.app, name="bundle")
 def _root(
     version: bool = typer.Option(False, "--version", help="Print the version and leave."),
 ) -> None:
-    """Exit codes: 0 done and verified, 1 a defect in roadworthy, 2 bad usage or unreadable input,
-    3 wrong answers, 4 target or precision not to be had here, 5 budget not met, 130 interrupted.
-    """
+    """What holds before any command."""
     if version:
         from importlib import metadata
 

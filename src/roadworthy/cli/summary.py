@@ -17,7 +17,7 @@ def summary(reporter: Reporter, certificate: Certificate) -> None:
     marks = "".join(f"  [yellow]({label})[/]" for label in certificate.labels)
     reporter.say(f"{state}  {escape(certificate.target)}, {certificate.precision}{marks}")
     reporter.say(
-        f"judge   {escape(certificate.reference.judge)}, {certificate.samples.count} samples"
+        f"judge   {escape(certificate.reference.judge)}, {_count(certificate.samples.count)}"
     )
     tell_verdict(reporter, certificate.verdict)
     for finding in certificate.samples.findings[:5]:
@@ -88,3 +88,7 @@ def _latency(latency: Latency) -> str:
         f"{latency.throughput:.4g} samples/s, {latency.threads} threads, "
         f"{latency.runs} runs{steady}"
     )
+
+
+def _count(samples: int) -> str:
+    return "1 sample" if samples == 1 else f"{samples} samples"

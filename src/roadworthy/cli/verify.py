@@ -26,7 +26,10 @@ def verify(
     trust: options.Trust = False,
     json: options.Json = False,
 ) -> int:
-    """Verify on this machine. A bundle brings its samples and answers along."""
+    """Judge a bundle again on this machine, or a model against what you trust.
+
+    A bundle brings its samples and answers along.
+    """
     from roadworthy.bundle.reader import is_bundle
     from roadworthy.cli.progress import ProgressDisplay
     from roadworthy.cli.summary import tell_verdict

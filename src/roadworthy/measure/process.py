@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -131,11 +132,14 @@ class Child:
             time.sleep(_POLL_SECONDS)
 
     def _signal(self, name: str) -> bool:
-        """Send a signal, and tell whether this system has it."""
+        """Send a signal to the process and its own workers; tell whether this system has it."""
         number = getattr(signal, name, None)
-        if number is not None:
-            self._process.send_signal(number)  # does nothing to a process known to be dead
-        return number is not None
+        if number is None or self._process.poll() is not None:
+            return number is not None
+        # The group: an engine that runs in a worker of the child's would spin on beside us.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+        return True
 
     def _reply(self) -> dict[str, Any]:
         while True:

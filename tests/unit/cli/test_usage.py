@@ -70,6 +70,7 @@ def test_help_names_every_command_and_exit_code(command):
     ended = command("--help")
     assert ended.code == 0
     assert all(name in ended.out for name in COMMANDS)
+    assert "130 interrupted" in " ".join(ended.out.split())
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -110,10 +110,10 @@ def runnable(
     if setting.on_cuda and not torch.cuda.is_available():
         raise UnavailableError("PyTorch finds no CUDA device here", where=setting.name)
     device = torch.device(setting.device)
-    own = copy.deepcopy(module).to(device)
+    own = _InPrecision(copy.deepcopy(module).to(device), device.type, setting.precision).eval()
     given = [tensor.detach().to(device, copy=True) for tensor in tensors]
 
-    with _translated(setting), _numerics(setting, threads):
+    with _translated(setting), _numerics(setting, threads), _compiled_or_not_at_all():
         run = _prepared(own, given, setting, invoke)
         run()  # compiles, and fails here rather than in the first block
         _wait(device)
@@ -127,10 +127,31 @@ def runnable(
     return call
 
 
+class _InPrecision(nn.Module):
+    """The module under autocast, where its precision is one.
+
+    Within what is compiled or captured: Dynamo doesn't look at the dtype of an autocast around it,
+    and gave FP16's code to BF16 (torch 2.11); and what autocast keeps from the runs before would
+    not be in a CUDA graph.
+    """
+
+    def __init__(self, module: nn.Module, kind: str, precision: str) -> None:
+        super().__init__()
+        self.module = module
+        self.kind = kind
+        self.dtype = AUTOCAST.get(precision)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.dtype is None:
+            return self.module(*args, **kwargs)
+        with torch.autocast(self.kind, dtype=self.dtype):
+            return self.module(*args, **kwargs)
+
+
 def _prepared(
     module: nn.Module, tensors: Sequence[torch.Tensor], setting: Setting, invoke: Invoke
 ) -> Callable[[], Any]:
-    """Return one run, not yet compiled but captured."""
+    """Return one run, which compiles when it is called first."""
     if setting.mode == "compile":
         compiled: Any = torch.compile(module)
         return lambda: invoke(compiled, tensors)
@@ -172,21 +193,27 @@ def _numerics(setting: Setting, threads: int | None) -> Iterator[None]:
     """Set precision and threads for one run, and put back what was set before."""
     switches = (_backends.cuda.matmul, _backends.cudnn.conv) if setting.on_cuda else ()
     before = [switch.fp32_precision for switch in switches]
-    dtype = AUTOCAST.get(setting.precision)
-    kind = "cuda" if setting.on_cuda else "cpu"
     count = torch.get_num_threads()
     try:
         for switch in switches:
             switch.fp32_precision = "tf32" if setting.precision == "tf32" else "ieee"
         if threads is not None and threads != count:
             torch.set_num_threads(threads)
-        with torch.no_grad(), torch.autocast(kind, dtype=dtype, enabled=dtype is not None):
+        with torch.no_grad():
             yield
     finally:
         for switch, precision in zip(switches, before, strict=True):
             switch.fp32_precision = precision
         if torch.get_num_threads() != count:
             torch.set_num_threads(count)
+
+
+def _compiled_or_not_at_all() -> Any:
+    """Have Dynamo fail where it would go on uncompiled: after eight versions of one function."""
+    import torch._dynamo.config as dynamo
+
+    found: Any = dynamo
+    return found.patch(fail_on_recompile_limit_hit=True)
 
 
 @contextlib.contextmanager
@@ -197,9 +224,10 @@ def _translated(setting: Setting) -> Iterator[None]:
             warnings.simplefilter("ignore")  # torch's own deprecations, from within its compiler
             yield
     except Exception as error:  # a user's forward() and a compiler may raise anything
-        lines = str(error).strip().splitlines()
+        # The compiler's first line names itself, its second one the reason.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()][:2]
         raise RunError(
-            f"{type(error).__name__}: {lines[0] if lines else 'no message'}",
+            f"{type(error).__name__}: {' '.join(lines) or 'no message'}",
             where=setting.name,
             remedy="torch.compile on the CPU needs a C++ compiler; eager doesn't"
             if "compile" in setting.mode

@@ -72,6 +72,22 @@ def test_what_is_compiled_is_called_as_the_module_is(monkeypatch):
         torch.testing.assert_close(call(), module(x))
 
 
+def test_what_is_compiled_for_one_precision_is_not_used_for_another(monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    calls = [runnable(small(), [X], Setting("compile", name)) for name in ("fp16", "bf16", "fp32")]
+    dtypes = [call().dtype for call in calls]
+    assert dtypes == [torch.float16, torch.bfloat16, torch.float32]
+
+
+def test_what_dynamo_would_leave_uncompiled_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(recompile_limit=1):
+        runnable(small(), [X], Setting("compile", "fp32"))
+        with pytest.raises(RunError, match="RecompileLimit"):
+            runnable(small(), [X], Setting("compile", "bf16"))
+
+
 def test_what_cannot_be_compiled_says_so_before_it_is_timed(monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no C++ compiler")
