@@ -600,7 +600,11 @@ def _add_profiles(builder: Any, network: Any, config: Any, spec: Dict[str, Any])
             "known; state it with --option 'values=%s:MIN;OPT;MAX'"
             % (", ".join(missing), missing[0])
         )
-    profiles = spec.get("profiles") or ([{}] if values else [])
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    # Sizes that depend on the data make a network dynamic, whatever its inputs: 8.6 can't run an
+    # engine of it that has no profile.
+    data_dependent = any(min(_dims(item.shape) or [-1], default=0) < 0 for item in outputs)
+    profiles = spec.get("profiles") or ([{}] if values or data_dependent else [])
     dynamic = [item.name for item in inputs if any(size < 0 for size in tuple(item.shape))]
     if dynamic and not profiles:
         raise RuntimeError("input %s is dynamic, and no range was given" % ", ".join(dynamic))
@@ -613,6 +617,8 @@ def _add_profiles(builder: Any, network: Any, config: Any, spec: Dict[str, Any])
                 profile.set_shape(item.name, *[tuple(shape) for shape in ranges[item.name]])
             elif item.name in dynamic:
                 raise RuntimeError("input %s has no range in a profile" % item.name)
+            else:
+                profile.set_shape(item.name, *[tuple(item.shape)] * 3)
         if config.add_optimization_profile(profile) < 0:
             raise RuntimeError("TensorRT refused the optimisation profile %s" % ranges)
 
@@ -739,11 +745,22 @@ _FORMATS = (
     ("bf16", re.compile(r"\b(BF16|BFloat16)\b", re.I)),
     ("fp32", re.compile(r"\b(FP32|Float)\b", re.I)),
 )
+_KERNELS = (
+    ("int8", re.compile(r"i8i8|int8|imma", re.I)),
+    ("fp16", re.compile(r"f16f16|fp16|hmma|h884|h1688", re.I)),
+    ("bf16", re.compile(r"bf16", re.I)),
+    ("tf32", re.compile(r"tf32", re.I)),
+    ("fp32", re.compile(r"f32f32|fp32|sgemm|ffma", re.I)),
+)
 _OPAQUE = re.compile(r"ForeignNode|^__myl|myelin", re.I)
 
 
 def layer_precision(layer: Dict[str, Any]) -> str:
-    """Return what a layer of the inspector computes in: by its tensors, TF32 by its kernel."""
+    """Return what a layer of the inspector computes in: by its tensors, TF32 by its kernel.
+
+    With dynamic shapes 8.6 may tell no formats ("N/A due to dynamic shapes"); then the type of the
+    weights tells, or else the kernel's name.
+    """
     tensors = list(layer.get("Inputs", ())) + list(layer.get("Outputs", ()))
     formats = " ".join(str(t.get("Format/Datatype", "")) for t in tensors if isinstance(t, dict))
     tactic = str(layer.get("TacticName", ""))
@@ -752,7 +769,16 @@ def layer_precision(layer: Dict[str, Any]) -> str:
             if name == "fp32" and "tf32" in tactic.lower():
                 return "tf32"
             return name
-    return "other"
+    weights = layer.get("Weights")
+    kind = str(weights.get("Type", "")) if isinstance(weights, dict) else ""
+    return _by_pattern(_FORMATS, kind, tactic) or _by_pattern(_KERNELS, tactic, tactic) or "other"
+
+
+def _by_pattern(patterns: Sequence[Any], text: str, tactic: str) -> str:
+    for name, pattern in patterns:
+        if pattern.search(text):
+            return "tf32" if name == "fp32" and "tf32" in tactic.lower() else str(name)
+    return ""
 
 
 def _census(layers: List[Dict[str, Any]]) -> Dict[str, Any]:

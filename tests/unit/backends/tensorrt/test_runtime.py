@@ -1,0 +1,184 @@
+"""The target half, as far as it goes without a GPU: CUDA's absence, parser errors, proof, names."""
+
+import ctypes
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from roadworthy.backends.tensorrt import runtime
+
+
+def error(**said):
+    return SimpleNamespace(**{name: (lambda value=value: value) for name, value in said.items()})
+
+
+def layer(formats, kind="CaskConvolution", **more):
+    tensors = [{"Name": "t", "Format/Datatype": text} for text in formats]
+    return {"Name": "a", "LayerType": kind, "Inputs": tensors[:1], "Outputs": tensors[1:], **more}
+
+
+FP16 = layer(["Row major linear FP16 format", "Channel major FP16 format where channel % 8 == 0"])
+FP32 = layer(["Row major linear FP32", "Row major linear FP32"])
+ASKED = {"verbosity": "detailed", "graph_types": []}
+
+
+def test_without_libcudart_it_says_what_to_install():
+    with pytest.raises(RuntimeError, match=r"libcudart\.so was not found.*pip install"):
+        runtime.load_cuda(["/nowhere/libcudart.so.13"])
+
+
+def test_a_library_that_is_no_cuda_is_passed_over():
+    libc = ctypes.util.find_library("c") or "libc.so.6"
+    with pytest.raises(RuntimeError, match="not found"):
+        runtime.load_cuda([libc])
+
+
+def test_candidates_are_found_in_pip_packages_and_named_by_the_user(tmp_path, monkeypatch):
+    places = ("nvidia/cu13/lib", "nvidia/cuda_runtime/lib", "torch/lib")
+    for place in places:
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "libcudart.so.12").touch()
+    monkeypatch.setenv("ROADWORTHY_LIBCUDART", "/mine.so")
+    found = runtime.cudart_candidates([str(tmp_path)])
+    assert found == ["/mine.so", *(str(tmp_path / place / "libcudart.so.12") for place in places)]
+
+
+@pytest.mark.parametrize(
+    ("text", "index"), [(None, 0), ("cuda", 0), ("gpu", 0), ("cuda:2", 2), ("1", 1)]
+)
+def test_devices(text, index):
+    assert runtime.device_index(text) == index
+
+
+@pytest.mark.parametrize("text", ["cpu", "cuda:", "cuda1", "cuda:x", "-1"])
+def test_devices_that_are_none(text):
+    with pytest.raises(RuntimeError, match="cuda:0"):
+        runtime.device_index(text)
+
+
+def test_parser_errors_name_the_node_whatever_the_version():
+    spec = {"nodes": [["conv", "Conv"], ["pad", "Pad"]]}
+    old = error(desc="Assertion failed: mode ==\n constant", node=1)
+    assert runtime.parser_error(old, spec) == "node 'pad' (Pad): mode == constant"
+    new = error(desc="bad", node=0, node_name="/pad/Pad", node_operator="Pad")
+    assert runtime.parser_error(new, spec) == "node '/pad/Pad' (Pad): bad"
+    assert runtime.parser_error(error(desc="bad", node=9), spec) == "node 9: bad"
+    assert runtime.parser_error(error(desc="", node=-1), spec) == "no reason given"
+
+
+def test_what_layers_compute_in():
+    assert runtime.layer_precision(FP16) == "fp16"
+    assert runtime.layer_precision(FP32) == "fp32"
+    assert runtime.layer_precision({**FP32, "TacticName": "sm80_xmma_tf32f32"}) == "tf32"
+    assert runtime.layer_precision(layer(["Int8", "Row major linear FP32"])) == "int8"
+    assert runtime.layer_precision(layer(["Bool", "Int32"])) == "other"
+
+
+def test_with_dynamic_shapes_weights_or_the_kernel_tell():
+    unknown = ["N/A due to dynamic shapes", "N/A due to dynamic shapes"]
+    half = layer(unknown, Weights={"Type": "Half", "Count": 36})
+    plain = layer(unknown, Weights={"Type": "Float", "Count": 36})
+    assert runtime.layer_precision(half) == "fp16"
+    assert runtime.layer_precision({**plain, "TacticName": "sm80_f32f32_f32f32_ffma"}) == "fp32"
+    assert runtime.layer_precision({**plain, "TacticName": "sm80_tf32f32_tf32f32"}) == "tf32"
+    assert runtime.layer_precision(layer(unknown, TacticName="sm80_f16f16_f16f16_f16")) == "fp16"
+    assert runtime.layer_precision(layer(unknown)) == "other"
+
+
+def test_proof_counts_and_leaves_copies_aside():
+    proof = runtime.prove(
+        [FP16, FP32, {**FP32, "LayerType": "Reformat"}], {**ASKED, "precision": "fp16"}, 1
+    )
+    assert proof["layers"] == {"fp16": 1, "fp32": 1}
+    assert proof["share"] == {"fp16": 0.5, "fp32": 0.5}
+    assert proof["copies"] == 1
+
+
+@pytest.mark.parametrize(
+    ("layers", "precision", "said"),
+    [
+        ([FP32], "fp16", "no layer of the engine runs in it: 1 in fp32"),
+        ([FP32], "bf16", "no layer"),
+        ([FP16, FP32], "fp32", "run in less: 1 in fp16, 1 in fp32"),
+        ([{**FP32, "TacticName": "tf32"}], "fp32", "TF32"),
+    ],
+)
+def test_another_precision_than_asked_for_fails(layers, precision, said):
+    with pytest.raises(RuntimeError, match=said):
+        runtime.prove(layers, {**ASKED, "precision": precision}, 1)
+
+
+def test_fp16_that_the_graph_itself_states_is_no_surprise():
+    spec = {**ASKED, "precision": "fp32", "graph_types": ["float16"]}
+    assert runtime.prove([FP16, FP32], spec, 1)["layers"]["fp16"] == 1
+
+
+def test_a_fused_subgraph_is_shown_to_be_fp16_by_the_size_of_its_weights():
+    fused = {**FP32, "Name": "{ForeignNode[a...z]}", "LayerType": "Myelin"}
+    spec = {**ASKED, "precision": "fp16", "weight_bytes": 10 << 20}
+    assert "0.50" in runtime.prove([fused], spec, 5 << 20)["by_size"]
+    with pytest.raises(RuntimeError, match="no layer"):
+        runtime.prove([fused], spec, 10 << 20)
+
+
+def test_layers_are_told_by_their_onnx_nodes():
+    marked = {"Name": "c + r", "Metadata": "[ONNX Layer: /c/Conv]\x1e[ONNX Layer: /r/Relu]"}
+    assert runtime.onnx_names(marked) == ["/c/Conv", "/r/Relu"]
+    assert runtime.onnx_names({"Name": "/c/Conv + /r/Relu"}) == ["/c/Conv", "/r/Relu"]
+    assert runtime.onnx_names({"Name": "PWN(/s/Sigmoid, /m/Mul)"}) == ["/s/Sigmoid", "/m/Mul"]
+    assert runtime.onnx_names({"Name": "{ForeignNode[/a...z]}"}) == ["/a", "z"]
+
+
+def test_errors_lose_tensorrts_file_positions_and_are_told_once():
+    lines = runtime.Lines()
+    lines.add("I", "fine")
+    lines.add("E", "6: [runtime.cpp::deserialize::12] Error Code 6: wrong version")
+    assert lines.reason("nothing") == "Error Code 6: wrong version"
+    assert lines.reason("nothing") == "nothing"
+    assert lines.all[0] == "[I] fine"
+
+
+def narrow_port():
+    port = object.__new__(runtime.Port)
+    port.name, port.dtype, port.wanted, port.narrow = "n", np.dtype("i4"), np.dtype("i8"), True
+    return port
+
+
+def test_int64_travels_as_int32_only_where_it_fits():
+    port, target = narrow_port(), np.empty(3, np.int32)
+    port.into(target, np.array([-(2**31), 0, 2**31 - 1]))
+    assert target.tolist() == [-(2**31), 0, 2**31 - 1]
+    with pytest.raises(RuntimeError, match="2147483648"):
+        port.into(target, np.array([0, 2**31, 1]))
+    assert port.out_of(np.array([5], np.int32)).dtype == np.int64
+    with pytest.raises(RuntimeError, match="limit of INT32"):
+        port.out_of(np.array([2**31 - 1], np.int32))
+
+
+def test_precisions_that_a_version_does_not_have():
+    trt86, trt11 = (SimpleNamespace(__version__=v) for v in ("8.6.0", "11.4.0"))
+    with pytest.raises(RuntimeError, match="no bf16"):
+        runtime._check_precision(trt86, {"precision": "bf16"})
+    with pytest.raises(RuntimeError, match="computes in the types that the graph states"):
+        runtime._check_precision(trt11, {"precision": "fp16", "graph_types": []})
+    runtime._check_precision(trt11, {"precision": "fp16", "graph_types": ["float16"]})
+    runtime._check_precision(trt86, {"precision": "fp16", "graph_types": []})
+
+
+def test_arrays_that_are_not_on_a_gpu_are_refused():
+    with pytest.raises(RuntimeError, match="no GPU array"):
+        runtime.DeviceView("x", [1, 2])
+    with pytest.raises(RuntimeError, match="not a GPU array"):
+        runtime.DeviceView("x", np.zeros(3, np.float32))
+
+
+def test_where_a_gpu_array_lies_is_read_and_gaps_are_refused():
+    said = {"data": (4096, False), "shape": (2, 3), "typestr": "<f4", "version": 3}
+    view = runtime.DeviceView("x", SimpleNamespace(__cuda_array_interface__=said))
+    assert (view.address, view.shape, view.dtype) == (4096, (2, 3), np.float32)
+    for strides in ((4, 8), (24, 4)):
+        with pytest.raises(RuntimeError, match="not contiguous"):
+            runtime.DeviceView(
+                "x", SimpleNamespace(__cuda_array_interface__={**said, "strides": strides})
+            )
