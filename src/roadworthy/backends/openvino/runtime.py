@@ -70,7 +70,8 @@ def describe(device: Optional[str]) -> Dict[str, str]:
     found = [name] if name != "AUTO" else list(_devices())
     return {
         "runtime": NAME,
-        "version": str(ov.__version__),
+        "version": str(ov.__version__).split("-")[0],
+        "build": str(ov.__version__),
         "device": name,
         "device name": ", ".join(str(_core().get_property(d, "FULL_DEVICE_NAME")) for d in found),
         "machine": platform.machine(),

@@ -169,7 +169,7 @@ def cudart_candidates(folders: Optional[Sequence[str]] = None) -> List[str]:
         folders += ["/usr/local", "/usr/lib", "/opt"]
     for folder in folders:
         for pattern in (
-            "nvidia/cu*/lib/libcudart.so.*",
+            "nvidia/cu[0-9]*/lib/libcudart.so.*",
             "nvidia/cuda_runtime/lib/libcudart.so.*",
             "torch/lib/libcudart*.so.*",
             "cuda*/lib64/libcudart.so.*",
@@ -299,26 +299,30 @@ class Heartbeat:
         self._thread.join()
 
 
-def make_monitor(trt: Any, beat: Heartbeat) -> Any:
-    """Return a progress monitor (TensorRT 10 and later) that feeds the heartbeat."""
+def attach_monitor(trt: Any, config: Any, beat: Heartbeat) -> Any:
+    """Let TensorRT 10 and later tell the heartbeat its phases; returns what must stay alive."""
+    if hasattr(trt, "IProgressMonitor"):
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # of Any: its module is imported late
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self._steps: Dict[str, int] = {}
+        class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # of Any: imported late
+            def __init__(self) -> None:
+                trt.IProgressMonitor.__init__(self)
+                self._steps: Dict[str, int] = {}
 
-        def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None:
-            self._steps[phase_name] = num_steps
-            beat.phase = phase_name
+            def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None:
+                self._steps[phase_name] = num_steps
+                beat.phase = phase_name
 
-        def phase_finish(self, phase_name: str) -> None:
-            self._steps.pop(phase_name, None)
+            def phase_finish(self, phase_name: str) -> None:
+                self._steps.pop(phase_name, None)
 
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            beat.phase = "%s %d/%d" % (phase_name, step + 1, self._steps.get(phase_name, 0))
-            return True
+            def step_complete(self, phase_name: str, step: int) -> bool:
+                beat.phase = "%s %d/%d" % (phase_name, step + 1, self._steps.get(phase_name, 0))
+                return True
 
-    return Monitor()
+        monitor = Monitor()
+        config.progress_monitor = monitor
+        return monitor
+    return None
 
 
 # ---- describe -----------------------------------------------------------------------------------
@@ -326,10 +330,10 @@ def make_monitor(trt: Any, beat: Heartbeat) -> Any:
 
 def device_index(device: Optional[str]) -> int:
     """Return the GPU's number: None, "gpu" and "cuda" are 0; "1", "cuda:1" and "gpu:1" are 1."""
-    match = re.match(r"^(?:(?:cuda|gpu)(?::(?=\d))?)?(\d+)?$", device or "")
+    match = re.match(r"^(?:(?:cuda|gpu)(?::(\d+))?|(\d+))?$", device or "")
     if match is None:
         raise RuntimeError("TensorRT runs on a GPU by number, such as cuda:0, not on %r" % device)
-    return int(match.group(1) or 0)
+    return int(match.group(1) or match.group(2) or 0)
 
 
 def describe(device: Optional[str]) -> Dict[str, str]:
@@ -475,10 +479,10 @@ def _try_build(
     _set_precision(trt, config, spec)
     _add_profiles(builder, network, config, spec)
     cache = _set_timing_cache(config, spec.get("timing_cache"), lines)
-    if hasattr(config, "progress_monitor"):
-        config.progress_monitor = make_monitor(trt, beat)
+    monitor = attach_monitor(trt, config, beat)
     beat.enter("building")
     memory = builder.build_serialized_network(network, config)
+    del monitor
     if memory is None:
         return None, None
     timing = bytes(cache.serialize()) if cache is not None else None

@@ -51,8 +51,6 @@ def guards(tree: ast.AST) -> Iterator[tuple[ast.Attribute, list[tuple[ast.expr, 
             for child in node.orelse:
                 yield from walk(child, [*known, (node.test, False)])
             return
-        if isinstance(node, ast.FunctionDef):
-            known = []
         for child in ast.iter_child_nodes(node):
             yield from walk(child, known)
 
@@ -66,7 +64,9 @@ def is_reached(conditions: list[tuple[ast.expr, bool]], version: str) -> bool:
         "_version": lambda _: numbers,
         "major": numbers[0],
         "_is_strong": lambda *_: numbers[0] >= 11,
-        "hasattr": lambda holder, name: name in API[version][holder.kind],
+        "hasattr": lambda holder, name: (
+            name in (API[version] if holder.kind == "trt" else API[version][holder.kind])
+        ),
         "trt": SimpleNamespace(PreviewFeature=SimpleNamespace(kind="PreviewFeature"), kind="trt"),
         "config": SimpleNamespace(kind="IBuilderConfig"),
         "error": SimpleNamespace(kind="ParserError"),
@@ -91,8 +91,10 @@ def is_reached(conditions: list[tuple[ast.expr, bool]], version: str) -> bool:
 def missing(node: ast.Attribute, version: str) -> bool:
     """Tell whether this access needs a member that a version doesn't have."""
     api, value = API[version], node.value
+    if node.attr.startswith("__") or getattr(value, "attr", "").startswith("__"):
+        return False
     if isinstance(value, ast.Name) and value.id == "trt":
-        return node.attr not in api and node.attr not in ("__version__",)
+        return node.attr not in api
     if isinstance(value, ast.Attribute) and ast.unparse(value.value) in ("trt", "self._trt"):
         return node.attr not in api.get(value.attr, [])
     holder = value.id if isinstance(value, ast.Name) else getattr(value, "attr", "")

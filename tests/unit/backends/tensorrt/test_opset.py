@@ -23,18 +23,21 @@ def answers(model):
         return session.run({"x": X})
 
 
-@pytest.mark.parametrize(
-    "graph",
-    [
-        "g (float[2,4,6] x) => (float[2,4] y) { a = Constant<value = int64[1] {2}>() y = ReduceMean<keepdims = 0>(x, a) }",
-        "g (float[2,4,6] x) => (float[1,1,1] y) { y = ReduceMax(x) }",
-        "g (float[2,4,6] x) => (float[2,2,6] y, float[2,2,6] z) { y, z = Split<axis = 1, num_outputs = 2>(x) }",
-        'g (float[2,4,6] x) => (float[2,6,6] y) { p = Constant<value = int64[6] {0,1,0,0,1,0}>() y = Pad<mode = "reflect">(x, p) }',
-        "g (float[2,4,6] x) => (float[4,12] y) { s = Constant<value = int64[2] {4,12}>() y = Reshape(x, s) }",
-        "g (float[2,4,6] x) => (float16[2,4,6] y) { y = Cast<to = 10, saturate = 1>(x) }",
-    ],
-    ids=lambda graph: graph.rsplit("= ", 1)[-1][:12],
-)
+SAID_IN_BOTH = {
+    "ReduceMean over axes": """g (float[2,4,6] x) => (float[2,4] y) {
+        a = Constant<value = int64[1] {2}>() y = ReduceMean<keepdims = 0>(x, a) }""",
+    "ReduceMax over all": "g (float[2,4,6] x) => (float[1,1,1] y) { y = ReduceMax(x) }",
+    "Split in halves": """g (float[2,4,6] x) => (float[2,2,6] y, float[2,2,6] z) {
+        y, z = Split<axis = 1, num_outputs = 2>(x) }""",
+    "Pad": """g (float[2,4,6] x) => (float[2,6,6] y) {
+        p = Constant<value = int64[6] {0,1,0,0,1,0}>() y = Pad<mode = "reflect">(x, p) }""",
+    "Reshape": """g (float[2,4,6] x) => (float[4,12] y) {
+        s = Constant<value = int64[2] {4,12}>() y = Reshape(x, s) }""",
+    "Cast": "g (float[2,4,6] x) => (float16[2,4,6] y) { y = Cast<to = 10, saturate = 1>(x) }",
+}
+
+
+@pytest.mark.parametrize("graph", SAID_IN_BOTH.values(), ids=SAID_IN_BOTH)
 def test_the_answers_stay(graph):
     model = network(graph, 19)
     low = lowered(model, 17, "TensorRT 8.6.0")

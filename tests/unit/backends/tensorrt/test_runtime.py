@@ -1,6 +1,6 @@
 """The target half, as far as it goes without a GPU: CUDA's absence, parser errors, proof, names."""
 
-import ctypes
+import ctypes.util
 from types import SimpleNamespace
 
 import numpy as np
