@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from roadworthy.cli.output import Reporter
 from roadworthy.core.certificate import Certificate, Comparison, Latency
-from roadworthy.core.verdict import Verdict
-
-_METRICS = {"relative_l2": "relative L2", "mismatch_share": "share that differs"}
+from roadworthy.core.verdict import METRIC_NAMES, Verdict
 
 
 def summary(reporter: Reporter, certificate: Certificate) -> None:
@@ -38,7 +36,7 @@ def tell_verdict(reporter: Reporter, verdict: Verdict) -> None:
         value: float = getattr(metrics, tolerance.metric)
         reporter.say(
             f"output  {mark} {escape(name)}: MVRE {metrics.mvre:.2g}, "
-            f"{_METRICS[tolerance.metric]} {value:.2g}, allowed {tolerance.limit:.2g} "
+            f"{METRIC_NAMES[tolerance.metric]} {value:.2g}, allowed {tolerance.limit:.2g} "
             f"[dim]({escape(tolerance.origin)})[/]"
         )
     shapes = ", ".join(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Metric = Literal["relative_l2", "mismatch_share"]
+METRIC_NAMES = {"relative_l2": "relative L2", "mismatch_share": "share that differs"}
+"""What people call the metrics that outputs are judged by."""
 
 
 @dataclass(frozen=True, slots=True)

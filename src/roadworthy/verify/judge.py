@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from roadworthy.core.signature import Answers, Array, dtype_name
-from roadworthy.core.verdict import Metrics, OutputVerdict, Tolerance
+from roadworthy.core.verdict import METRIC_NAMES, Metrics, OutputVerdict, Tolerance
 from roadworthy.verify.metrics import EQUAL, PairMetrics, compare_pair
 
 
@@ -47,7 +47,7 @@ class OutputJudge:
         value: float = getattr(metrics, self.tolerance.metric)
         # `not ≤` so that a NaN fails.
         if not value <= self.tolerance.limit:
-            name = self.tolerance.metric.replace("_", " ")
+            name = METRIC_NAMES[self.tolerance.metric]
             failures.append(
                 f"{name} {value:.3g} is above the tolerance {self.tolerance.limit:.3g} "
                 f"({self.tolerance.origin}), worst at sample {metrics.worst_sample}"

@@ -64,7 +64,7 @@ def failing(name: str) -> CaseVerdict:
         "logits",
         replace(_METRICS, relative_l2=0.0341),
         _FLOATING,
-        ("relative l2 0.0341 is above the tolerance 2e-05",),
+        ("relative L2 0.0341 is above the tolerance 2e-05",),
     )
     return case(name, outputs=(wrong,))
 

@@ -35,7 +35,7 @@ def test_it_passes_within_the_tolerance_and_fails_above_it() -> None:
     verdict = judged((R, R), (R, R * np.float32(1.0011)))
     assert not verdict.passed
     (failure,) = verdict.failures
-    assert "relative l2" in failure and "s1" in failure and "measured" in failure
+    assert "relative L2" in failure and "s1" in failure and "measured" in failure
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ Progress = Callable[[str, float], None]
 
 
 class BackendOracle:
-    """A backend used as an oracle: its own optimisations off, FP32."""
+    """A backend used as an oracle: FP32, its own optimisations off where it has a switch."""
 
     def __init__(self, model: ir.Model, signature: Signature, backend: str) -> None:
         target = Target(backend)
@@ -51,7 +51,9 @@ class BackendOracle:
         engine = registry.find(backend).compile(model, signature, target, options)
         self._session: Session = engine.open()
         version = engine.fingerprint.get("version", "")
-        self.name = f"{backend} {version}, optimisations off, FP32".replace("  ", " ")
+        # Not every runtime has a switch for its optimisations; then it says so in its proof.
+        state = engine.proof.get("optimisations", "off")
+        self.name = f"{backend} {version}, optimisations {state}, FP32".replace("  ", " ")
 
     def run(self, feed: Feed) -> Answers:
         """Return the answers, or raise `RunError`."""
