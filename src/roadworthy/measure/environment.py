@@ -14,6 +14,7 @@ from roadworthy.core.cpus import cgroup_folders, read_text, usable_cpus
 # Distributions whose version can change an answer or a time.
 PACKAGES = (
     "roadworthy",
+    "apache-tvm",
     "numpy",
     "onnx",
     "onnx-ir",
