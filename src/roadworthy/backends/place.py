@@ -28,6 +28,8 @@ from roadworthy.core.errors import (
 from roadworthy.core.signature import Answers, Array
 
 Say = Callable[[str], None]
+# What a runtime's package is called, where that isn't its backend's name.
+_PACKAGES = {"tvm": "apache-tvm"}
 # Built-in classes that runtimes raise for a model or an input that they can't do.
 _FOREIGN = (RuntimeError, ValueError, MemoryError, OSError)
 
@@ -270,7 +272,7 @@ def missing(runtime: str, said: str) -> UnavailableError:
     return UnavailableError(
         f"{name} isn't installed there: {said}",
         where=name,
-        remedy=f"roadworthy doctor --target {name} says what would bring it",
+        remedy=f"install it there: pip install {_PACKAGES.get(name, name)}",
     )
 
 

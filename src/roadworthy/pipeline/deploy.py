@@ -46,7 +46,7 @@ def deploy(request: Request, progress: Progress = silent) -> Deployment:
     check_destination(request.out)
     source = _open(request)
     samples, contract = gather_samples(request.samples, source, request.inputs, request.preprocess)
-    names = output_names(request.outputs, contract)
+    names = output_names(request.outputs, source, contract)
     prepared = source.prepare(samples, request.inputs, names, progress)
     with prepared.trusted as trusted:
         signature = prepared.signature

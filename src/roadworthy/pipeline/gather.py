@@ -12,6 +12,7 @@ from roadworthy.core.errors import InputError, SamplesError, UsageError
 from roadworthy.core.inputspec import InputSpec
 from roadworthy.core.samples import RANDOM, Samples, load_samples, random_samples
 from roadworthy.core.signature import Feed
+from roadworthy.source.network import NetworkSource
 from roadworthy.source.prepared import Source
 from roadworthy.vision.images import find_preprocess, image_loader
 from roadworthy.vision.preprocess import Preprocess
@@ -77,9 +78,14 @@ def _from_images(samples: Samples) -> bool:
     return samples.kind in ("images", "mixed")
 
 
-def output_names(outputs: Sequence[str], contract: Preprocess | None) -> tuple[str, ...]:
-    """Return the names for the outputs: the user's, else the one that the contract speaks of."""
-    if outputs:
+def output_names(
+    outputs: Sequence[str], source: Source, contract: Preprocess | None
+) -> tuple[str, ...]:
+    """Return the names for the outputs: the user's, else the one that the contract speaks of.
+
+    An ONNX file has names for its outputs already: there the contract names none, and is checked.
+    """
+    if outputs or not isinstance(source, NetworkSource):
         return tuple(outputs)
     task = contract.task if contract is not None else None
     name = (task.output or task.labels_output) if task is not None else None

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from roadworthy.core.errors import InputError, SamplesError, UsageError
 from roadworthy.pipeline.gather import check_contract, gather_samples, output_names
+from roadworthy.source.network import NetworkSource
 from roadworthy.source.onnx.source import OnnxSource
+from roadworthy.source.torch import from_module
 from roadworthy.vision.preprocess import Preprocess
 from tests import models
 
@@ -97,9 +100,17 @@ def test_random_is_a_word_and_not_a_path(source, tmp_path, monkeypatch):
 
 def test_the_outputs_name_is_the_users_else_the_contracts():
     contract = Preprocess.from_json(CONTRACT, "test")
-    assert output_names(("a",), contract) == ("a",)
-    assert output_names((), contract) == ("y",)
-    assert output_names((), None) == ()
+    network = NetworkSource(from_module(torch.nn.ReLU()))
+    assert output_names(("a",), network, contract) == ("a",)
+    assert output_names((), network, contract) == ("y",)
+    assert output_names((), network, None) == ()
+
+
+def test_a_contract_takes_no_output_away_from_an_onnx_file(tmp_path):
+    graph = "g (float[1,4] x) => (float[1,4] y, float[1,4] z) { y = Relu (x) z = Neg (x) }"
+    onnx.save(models.proto(graph), tmp_path / "two.onnx")
+    contract = Preprocess.from_json(CONTRACT, "test")
+    assert output_names((), OnnxSource(tmp_path / "two.onnx"), contract) == ()
 
 
 def test_a_contract_of_another_network():
