@@ -188,7 +188,7 @@ class Worker:
             return "the connection broke"
         try:
             code = popen.wait(timeout=5.0)
-        except Exception:  # subprocess.TimeoutExpired, from whichever subprocess execnet uses
+        except subprocess.TimeoutExpired:
             return "the connection broke, the process still runs"
         if code is not None and code < 0:
             name = signal.Signals(-code).name
