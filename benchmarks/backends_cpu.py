@@ -2,8 +2,8 @@
 
     python benchmarks/backends_cpu.py [--seconds 8] [--rounds 3] [--out benchmarks/results/…json]
 
-The example UNet (256² and 512²) and three networks written here in plain PyTorch with random
-weights: one like ResNet-50, a small one like DETR, one like YOLO. FP32, batch 1, one and two
+The example UNet (256² and 512²), ResNet-50, a small DETR and a small YOLOv5, all from
+`networks.py`, exported at opset 17. FP32, batch 1, one and two
 threads. Ours runs as every engine is timed: in a process of its own, through `Session.run`. The raw
 runtime runs in this process with the same settings, called as its documentation shows. Both are
 timed in alternating blocks, each at rest while the other runs; two openings of the same bytes can
@@ -15,25 +15,16 @@ here (`--backends tvm`) is timed alone.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib.util
-import io
-import logging
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import networks
 import numpy as np
 import onnx_ir as ir
-import torch
-import torch.nn.functional as fn
-from safetensors.torch import load_file
-from torch import nn
 
 from roadworthy.backends.base import CompileOptions, Engine
 from roadworthy.backends.registry import find
@@ -48,170 +39,23 @@ from roadworthy.measure.paired import compare, measure
 from roadworthy.measure.subject import EngineSubject, LocalSubject
 
 HERE = Path(__file__).resolve().parent
-EXAMPLE = HERE.parent / "examples" / "unet"
 AIM, AIM_FROM_MS = 1.02, 5.0
 
 
-def conv(inside: int, outside: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, normalisation, activation."""
-    return nn.Sequential(
-        nn.Conv2d(inside, outside, size, stride, size // 2, bias=False),
-        nn.BatchNorm2d(outside),
-        nn.SiLU(),
-    )
-
-
-class Bottleneck(nn.Module):
-    """ResNet's block: 1×1, 3×3, 1×1, and the way around."""
-
-    def __init__(self, inside: int, middle: int, stride: int) -> None:
-        super().__init__()
-        outside = 4 * middle
-        self.body = nn.Sequential(
-            conv(inside, middle, 1), conv(middle, middle, 3, stride), conv(middle, outside, 1)
-        )
-        same = stride == 1 and inside == outside
-        self.around = nn.Identity() if same else conv(inside, outside, 1, stride)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Both ways, added."""
-        return fn.relu(self.body(x) + self.around(x))
-
-
-def stages(blocks: tuple[int, ...], width: int) -> nn.Sequential:
-    """Return ResNet's body: a stem and stages of bottlenecks, each half the size."""
-    layers: list[nn.Module] = [conv(3, width, 7, 2), nn.MaxPool2d(3, 2, 1)]
-    inside = width
-    for number, count in enumerate(blocks):
-        middle = width << number
-        for index in range(count):
-            layers.append(Bottleneck(inside, middle, 2 if number and not index else 1))
-            inside = 4 * middle
-    return nn.Sequential(*layers)
-
-
-def resnet() -> nn.Module:
-    """ResNet-50's shape: 3, 4, 6, 3 bottlenecks, 1,000 classes."""
-    body = stages((3, 4, 6, 3), 64)
-    return nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 1000))
-
-
-class Attention(nn.Module):
-    """Attention of 8 heads, a perceptron, and normalisation before each."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.ask, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
-        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
-
-    def forward(self, x: torch.Tensor, memory: torch.Tensor | None = None) -> torch.Tensor:
-        """Look at `memory`, or at itself."""
-        normal = self.before(x)
-        seen = normal if memory is None else memory
-
-        def heads(y: torch.Tensor) -> torch.Tensor:
-            return y.unflatten(-1, (8, -1)).transpose(1, 2)
-
-        found = fn.scaled_dot_product_attention(
-            heads(self.ask(normal)), heads(self.key(seen)), heads(self.value(seen))
-        )
-        x = x + self.out(found.transpose(1, 2).flatten(2))
-        return x + self.mlp(self.between(x))
-
-
-class Detr(nn.Module):
-    """A backbone, 3 encoder and 3 decoder layers, 50 queries; classes and boxes."""
-
-    def __init__(self, width: int = 128) -> None:
-        super().__init__()
-        self.body = stages((1, 1, 1, 1), 32)
-        self.project = nn.Conv2d(1024, width, 1)
-        self.place = nn.Parameter(torch.randn(1, 100, width) * 0.02)
-        self.queries = nn.Parameter(torch.randn(1, 50, width))
-        self.encoder = nn.ModuleList(Attention(width) for _ in range(3))
-        self.cross = nn.ModuleList(Attention(width) for _ in range(3))
-        self.own = nn.ModuleList(Attention(width) for _ in range(3))
-        self.classes, self.boxes = nn.Linear(width, 92), nn.Linear(width, 4)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scores and boxes of every query."""
-        memory = self.project(self.body(x)).flatten(2).transpose(1, 2) + self.place
-        for layer in self.encoder:
-            memory = layer(memory)
-        found = self.queries
-        for cross, own in zip(self.cross, self.own, strict=True):
-            found = own(cross(found, memory))
-        return self.classes(found), self.boxes(found).sigmoid()
-
-
-class Yolo(nn.Module):
-    """A backbone of halving stages, the way up again, and a head at three sizes."""
-
-    def __init__(self, width: int = 24) -> None:
-        super().__init__()
-        sizes = [width << number for number in range(5)]
-        self.stem = conv(3, sizes[0], 3, 2)
-        self.down = nn.ModuleList(
-            nn.Sequential(conv(a, b, 3, 2), conv(b, a, 1), conv(a, b)) for a, b in pairwise(sizes)
-        )
-        self.up = nn.ModuleList(conv(sizes[n] + sizes[n + 1], sizes[n]) for n in (3, 2))
-        self.heads = nn.ModuleList(nn.Conv2d(sizes[n], 85, 1) for n in (4, 3, 2))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return every cell's box, objectness and classes, [1, cells, 85]."""
-        kept = [self.stem(x)]
-        for layer in self.down:
-            kept.append(layer(kept[-1]))
-        path = [kept[4]]
-        for layer, side in zip(self.up, (kept[3], kept[2]), strict=True):
-            larger = fn.interpolate(path[-1], scale_factor=2.0, mode="nearest")
-            path.append(layer(torch.cat([larger, side], 1)))
-        cells = [head(y).flatten(2) for head, y in zip(self.heads, path, strict=True)]
-        return torch.cat(cells, 2).transpose(1, 2).sigmoid()
-
-
-def unet() -> nn.Module:
-    """The example with its trained weights."""
-    spec = importlib.util.spec_from_file_location("example_unet", EXAMPLE / "model.py")
-    assert spec is not None and spec.loader is not None
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    module: nn.Module = example.unet()
-    module.load_state_dict(load_file(EXAMPLE / "unet.safetensors"))
-    return module
-
-
-def exported(build: Callable[[], nn.Module], channels: int, size: int) -> tuple[ir.Model, Feed]:
+def exported(name: str, size: int) -> tuple[ir.Model, Feed]:
     """Export a network at one size and return one input."""
-    torch.manual_seed(0)
-    image = torch.rand(1, channels, size, size)
-    with quiet():
-        program = torch.onnx.export(build().eval(), (image,), dynamo=True, opset_version=20)
-    assert program is not None
-    return program.model, {str(program.model.graph.inputs[0].name): image.numpy()}
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """The exporter tells of packages that nobody needs here."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
+    network = networks.NETWORKS[name]
+    x = network.images(1, (size, size))
+    model, _ = networks.exported(network, network.module(), x.shape)
+    return model, {networks.INPUT: x}
 
 
 NETWORKS: dict[str, Callable[[], tuple[ir.Model, Feed]]] = {
-    "UNet 256²": partial(exported, unet, 1, 256),
-    "UNet 512²": partial(exported, unet, 1, 512),
-    "ResNet-50-like 224²": partial(exported, resnet, 3, 224),
-    "DETR-like 320²": partial(exported, Detr, 3, 320),
-    "YOLO-like 320²": partial(exported, Yolo, 3, 320),
+    "UNet 256²": partial(exported, "unet", 256),
+    "UNet 512²": partial(exported, "unet", 512),
+    "ResNet-50 224²": partial(exported, "resnet50", 224),
+    "DETR (small) 320²": partial(exported, "detr_small", 320),
+    "YOLO (small) 320²": partial(exported, "yolo_small", 320),
 }
 
 

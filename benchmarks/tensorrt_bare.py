@@ -1,8 +1,9 @@
 """Our device-to-device call against bare `cudaGraphLaunch` of the same plan, one after the other.
 
-    python tensorrt_bare.py RUNTIME.py ENGINE.plan INPUT 1x3x224x224 LAUNCHES ROUNDS
+    python tensorrt_bare.py RUNTIME ENGINE.plan INPUT 1x3x224x224 LAUNCHES ROUNDS
 
-Run by the interpreter that has TensorRT (NumPy only). Per round: GPU events around LAUNCHES
+Run by the interpreter that has TensorRT (NumPy only); RUNTIME is the folder
+`roadworthy/backends/tensorrt/runtime`. Per round: GPU events around LAUNCHES
 back-to-back launches of a graph captured here by hand, then around as many `Runner.run_device`
 calls with the caller's input and output; the order alternates. Prints one JSON object, in ms.
 """
@@ -10,7 +11,7 @@ calls with the caller's input and output; the order alternates. Prints one JSON 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -20,18 +21,14 @@ from typing import Any
 import numpy as np
 
 
-def load(path: str) -> Any:
-    """Import runtime.py by its path: this interpreter has no roadworthy."""
-    spec = importlib.util.spec_from_file_location("rw_tensorrt", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rw_tensorrt"] = module
-    spec.loader.exec_module(module)
-    return module
+def load(folder: str) -> Any:
+    """Import the runtime by its folder: this interpreter has no roadworthy."""
+    # Last: the files beside it are no modules of this interpreter's.
+    sys.path.append(str(Path(folder).parent))
+    return importlib.import_module(Path(folder).name)
 
 
 def bare_graph(
-    runtime: Any,
     cuda: Any,
     plan: bytes,
     addresses: dict[str, int],
@@ -39,7 +36,8 @@ def bare_graph(
     stream: int,
 ) -> tuple[Any, int]:
     """Capture the plan by hand with TensorRT's own calls; returns what must stay alive, graph."""
-    trt = runtime._tensorrt()
+    import tensorrt as trt
+
     log = trt.Logger(trt.Logger.ERROR)
     engine = trt.Runtime(log).deserialize_cuda_engine(plan)
     context = engine.create_execution_context()
@@ -57,8 +55,8 @@ def bare_graph(
 
 def main() -> None:
     """Measure and print."""
-    path, plan_path, name, shape_text, launches, rounds = sys.argv[1:]
-    runtime = load(path)
+    folder, plan_path, name, shape_text, launches, rounds = sys.argv[1:]
+    runtime = load(folder)
     cuda, plan = runtime.cuda_here(), Path(plan_path).read_bytes()
     shape = tuple(int(size) for size in shape_text.split("x"))
     runner = runtime.Runner({"engine.plan": plan}, {})
@@ -71,7 +69,7 @@ def main() -> None:
     cuda.cudaMemcpyAsync(x.address, ctypes.c_void_p(data.ctypes.data), data.nbytes, 1, stream)
     cuda.cudaStreamSynchronize(stream)
     addresses = {name: x.address, output: y.address}
-    alive, graph = bare_graph(runtime, cuda, plan, addresses, shape, stream)
+    alive, graph = bare_graph(cuda, plan, addresses, shape, stream)
     first, last = (cuda.handle("cudaEventCreateWithFlags", 0) for _ in range(2))
 
     def timed(call: Callable[[], object]) -> float:

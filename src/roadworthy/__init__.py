@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roadworthy.api import LoadedBundle, deploy, load, verify_bundle
+    from roadworthy.api import LoadedBundle, compile, deploy, load, verify_bundle
     from roadworthy.core.errors import (
         BudgetError,
         InputError,
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
         WrongAnswersError,
     )
     from roadworthy.core.signature import Dim, Signature, TensorSpec
+    from roadworthy.torch_module import EngineModule
 
 __all__ = [
     "BudgetError",
     "Dim",
+    "EngineModule",
     "InputError",
     "LoadedBundle",
     "RoadworthyError",
@@ -36,6 +38,7 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "WrongAnswersError",
+    "compile",
     "deploy",
     "load",
     "verify_bundle",
@@ -44,6 +47,7 @@ __all__ = [
 _HOMES = {
     "BudgetError": "roadworthy.core.errors",
     "Dim": "roadworthy.core.signature",
+    "EngineModule": "roadworthy.torch_module",
     "InputError": "roadworthy.core.errors",
     "LoadedBundle": "roadworthy.api",
     "RoadworthyError": "roadworthy.core.errors",
@@ -52,6 +56,7 @@ _HOMES = {
     "UnavailableError": "roadworthy.core.errors",
     "UsageError": "roadworthy.core.errors",
     "WrongAnswersError": "roadworthy.core.errors",
+    "compile": "roadworthy.api",
     "deploy": "roadworthy.api",
     "load": "roadworthy.api",
     "verify_bundle": "roadworthy.api",  # `verify` is a folder of this package

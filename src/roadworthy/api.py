@@ -1,21 +1,30 @@
-"""The Python face: `deploy`, `load`, `verify_bundle`. What they refuse, they raise."""
+"""The Python face: `deploy`, `compile`, `load`, `verify_bundle`. What they refuse, they raise."""
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from roadworthy.backends.base import Engine
 from roadworthy.bundle.reader import Bundle, read_bundle
-from roadworthy.core.errors import InputError
+from roadworthy.core.errors import InputError, MissingExtraError, UsageError
 from roadworthy.core.signature import Answers, Feed, Signature
 from roadworthy.pipeline.deploy import deploy as _deploy
 from roadworthy.pipeline.deployment import Deployment
-from roadworthy.pipeline.request import RequestOptions, make_request
+from roadworthy.pipeline.rebuild import naming_rebuild
+from roadworthy.pipeline.request import DEFAULT_TARGET, RequestOptions, make_request
 from roadworthy.pipeline.verify import VerifyOutcome
-from roadworthy.pipeline.verify import verify_bundle as _verify_bundle
+from roadworthy.pipeline.verify_bundle import rebuilt_engine
+from roadworthy.pipeline.verify_bundle import verify_bundle as _verify_bundle
 from roadworthy.verify.answers import Progress, silent
 from roadworthy.vision.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from roadworthy.torch_module import EngineModule
 
 
 def deploy(
@@ -31,8 +40,9 @@ def deploy(
             `torch.nn.Module`, which is copied and left as it was.
         samples: a path, `"random"` (a smoke test), one feed `{name: array}`, or several.
         progress: called with (what is being done, share of it that is done).
-        **options: weights, inputs, outputs, preprocess, targets, precision, budget, objective, out,
-            threads, trust, measure_seconds; as texts or paths, like those of the command line.
+        **options: weights, inputs, outputs, preprocess, targets, precision, options, budget,
+            objective, out, threads, trust, measure_seconds; as texts or paths, like those of the
+            command line.
 
     Returns:
         The deployment; every target verified.
@@ -44,6 +54,80 @@ def deploy(
         InputError: unreadable or unfitting files.
     """
     return _deploy(make_request(source, samples, **options), progress).require()
+
+
+def compile(
+    module: Any,
+    example: Any,
+    *,
+    target: str = DEFAULT_TARGET,
+    precision: str = "auto",
+    inputs: str | Sequence[str] = (),
+    outputs: str | Sequence[str] = (),
+    samples: Iterable[Any] = (),
+    options: str | Sequence[str] = (),
+    budget: str | None = None,
+    threads: int | None = None,
+    measure_seconds: float = 0.0,
+    progress: Progress = silent,
+) -> EngineModule:
+    """Turn a module into an engine that takes its place, verified like every other (`deploy`).
+
+    Args:
+        module: a `torch.nn.Module`; it is copied and left as it was.
+        example: its inputs: a tuple or list of tensors by position, a dict by keyword, or a tensor.
+            They are what the engine is verified with, so give real ones.
+        target: where it shall run.
+        precision: auto, fp32, tf32, fp16 or bf16, as far as the target has it.
+        inputs: specifications, "image[batch=1..8,3,224,224]", for axes that may vary. They name the
+            network's inputs, or each of them anew, in order. Others keep the example's shape.
+        outputs: names for the outputs, in order; None keeps the network's own.
+        samples: more examples to verify with, each of the example's form.
+        options: the backend's own, "tensorrt.level=2".
+        budget: "mvre=0.01".
+        threads: of one inference; None takes what this process may use.
+        measure_seconds: spent on timing; the times are in the certificate.
+        progress: called with (what is being done, share of it that is done).
+
+    Returns:
+        The engine; called as the module is, it returns what the module does.
+
+    Raises:
+        WrongAnswersError, BudgetError, UnavailableError, InputError: as `deploy`.
+        UsageError: the module isn't called so, or what it returns can't be put together again.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError("torch", "torch", "roadworthy.compile")
+    from roadworthy.source.torch.example import read_examples
+    from roadworthy.torch_module import EngineModule
+
+    specs = [inputs] if isinstance(inputs, str) else list(inputs)
+    examples = read_examples(module, example, samples, specs)
+    with TemporaryDirectory(prefix="roadworthy-") as folder:
+        path = Path(folder, "engine.rw")
+        request = make_request(
+            module,
+            examples.feeds,
+            inputs=examples.inputs,
+            outputs=outputs,
+            targets=target,
+            precision=precision,
+            options=options,
+            budget=budget,
+            threads=threads,
+            measure_seconds=measure_seconds,
+            out=path,
+        )
+        _deploy(request, progress).require()
+        engine = EngineModule.load(path)
+    if engine.certificate["calling"] is None:
+        raise UsageError(
+            "what the network returns can't be put together again",
+            where=type(module).__name__,
+            remedy="return a tensor, or tuples, lists and dicts of them with keys that are text; "
+            "or use roadworthy.deploy, which names each output",
+        )
+    return engine
 
 
 def verify_bundle(
@@ -61,27 +145,54 @@ def verify_bundle(
     return outcome
 
 
-def load(path: str | Path, target: str | None = None) -> LoadedBundle:
+def load(
+    path: str | Path,
+    target: str | None = None,
+    rebuild: bool = False,
+    progress: Progress = silent,
+) -> LoadedBundle:
     """Check a bundle and open one of its engines; use it in a `with` block, or close it.
 
     Args:
         path: a bundle, zip or folder.
         target: one of its engines; None is the one that deploy chose.
+        rebuild: open an engine that is built for this machine from the bundle's own ONNX, once it
+            gave the bundle's stored answers; for a bundle that was made elsewhere.
+        progress: told how far that is.
 
     Raises:
         BundleError: it is damaged.
-        UnavailableError: its runtime or device isn't here.
+        UnavailableError: its runtime or device isn't here, or isn't what it was built for.
+        WrongAnswersError: the rebuilt engine's answers are wrong here.
     """
-    return LoadedBundle(read_bundle(Path(path)), target)
+    bundle = read_bundle(Path(path))
+    if not rebuild:
+        return LoadedBundle(bundle, target)
+    engine, why = rebuilt_engine(bundle, target, progress)
+    return LoadedBundle(bundle, target, engine, (why,))
 
 
 class LoadedBundle:
     """An open engine with the contract it was verified with. One thread at a time."""
 
-    def __init__(self, bundle: Bundle, target: str | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        target: str | None = None,
+        engine: Engine | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self._bundle = bundle
         self._target = target
-        self._session = bundle.engine(target).open()
+        engine = engine or bundle.engine(target)
+        with naming_rebuild(engine):
+            self._session = engine.open()
+        self._notes = notes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where this machine isn't what the engine was verified on, and why it was rebuilt."""
+        return (*self._notes, *self._session.notes)
 
     @property
     def signature(self) -> Signature:
@@ -97,7 +208,7 @@ class LoadedBundle:
 
     @property
     def certificate(self) -> dict[str, Any]:
-        """All the evidence about this engine, as plain data."""
+        """All the evidence about the bundle's own engine, as plain data."""
         return dict(self._bundle.certificate(self._target))
 
     def run(self, feed: Feed) -> Answers:

@@ -14,6 +14,7 @@ from roadworthy.pipeline.request import Request, RequestOptions
 PUBLIC = [
     "BudgetError",
     "Dim",
+    "EngineModule",
     "InputError",
     "LoadedBundle",
     "RoadworthyError",
@@ -22,6 +23,7 @@ PUBLIC = [
     "UnavailableError",
     "UsageError",
     "WrongAnswersError",
+    "compile",
     "deploy",
     "load",
     "verify_bundle",
@@ -54,15 +56,35 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_what_a_loaded_bundle_offers():
     public = {name for name in vars(roadworthy.LoadedBundle) if not name.startswith("_")}
-    assert public == {"certificate", "close", "contract", "preprocess", "run", "signature"}
+    assert public == {
+        *("certificate", "close", "contract", "notes", "preprocess", "run", "signature")
+    }
 
 
 def test_the_signatures():
-    assert list(inspect.signature(roadworthy.load).parameters) == ["path", "target"]
+    assert list(inspect.signature(roadworthy.load).parameters) == [
+        *("path", "target", "rebuild", "progress")
+    ]
     verify = list(inspect.signature(roadworthy.verify_bundle).parameters)
     assert verify == ["path", "target", "progress"]
     deploy = list(inspect.signature(roadworthy.deploy).parameters)
     assert deploy == ["source", "samples", "progress", "options"]
+    compiled = inspect.signature(roadworthy.compile).parameters
+    assert [name for name, item in compiled.items() if item.kind is not item.KEYWORD_ONLY] == [
+        "module",
+        "example",
+    ]
+    # Each option of a deploy that makes sense for a module in memory, under the same name.
+    own = {"target", "samples", "progress"}
+    assert {n for n, item in compiled.items() if item.kind is item.KEYWORD_ONLY} - own == set(
+        RequestOptions.__annotations__
+    ) - {"weights", "preprocess", "targets", "objective", "out", "trust"}
+
+
+def test_what_an_engine_module_offers():
+    public = {name for name in vars(roadworthy.EngineModule) if not name.startswith("_")}
+    asked_by_torch = {"forward", "train", "get_extra_state", "set_extra_state", "extra_repr"}
+    assert public - asked_by_torch == {"certificate", "load", "save", "signature", "target"}
 
 
 def test_the_options_are_the_requests_fields():

@@ -18,6 +18,7 @@ from roadworthy.graph.signature import signature_of
 from tests.conformance.networks import (
     HEAD,
     NUMPY_DTYPES,
+    OPTIONS,
     RELU,
     SMALL_DTYPES,
     SUB,
@@ -33,12 +34,15 @@ class SessionContract:
     target: ClassVar[str]
     claims: ClassVar[frozenset[str]]
     """The dtypes that this backend takes and gives; any other must be refused, never mangled."""
+    names_nodes: ClassVar[bool] = True
+    """Whether its profile knows which ONNX nodes a layer came from; if not, it names none."""
+    options: ClassVar[CompileOptions] = OPTIONS
+    """What the backend is told; one that needs ranges for open axes is given them here."""
 
     def engine(self, graph: str) -> Engine:
         """Compile ONNX text as this backend compiles."""
         target, model = Target.parse(self.target), ir.from_onnx_text(HEAD + graph)
-        options = CompileOptions(threads=1, spinning=False)
-        return find(target.backend).compile(model, signature_of(model), target, options)
+        return find(target.backend).compile(model, signature_of(model), target, self.options)
 
     # Shapes
 
@@ -278,6 +282,44 @@ class SessionContract:
             session.close()
             with pytest.raises(UsageError, match="closed"):
                 session.run({"x": ramp(1, 1)})
+
+    # Many, and where the time goes
+
+    def test_many_feeds_are_answered_in_order(self) -> None:
+        feeds = [{"x": ramp(n % 3 + 1, n % 5 + 1) * n} for n in range(12)]
+        with self.engine(RELU).open() as session:
+            answers = list(session.run_many(feeds))
+        assert len(answers) == len(feeds)
+        for got, feed in zip(answers, feeds, strict=True):
+            np.testing.assert_array_equal(got["y"], np.maximum(feed["x"], 0))
+
+    def test_the_feed_that_is_refused_comes_after_the_answers_before_it(self) -> None:
+        feeds = [{"x": ramp(2, 2)}, {"x": ramp(3, 3)}, {"x": ramp(2)}, {"x": ramp(2, 2)}]
+        with self.engine(RELU).open() as session:
+            answers = session.run_many(feeds)
+            assert [next(answers)["y"].shape for _ in range(2)] == [(2, 2), (3, 3)]
+            with pytest.raises(InputError):
+                next(answers)
+            assert next(answers, None) is None
+
+    def test_a_profile_tells_every_layers_time_and_the_session_lives_on(self) -> None:
+        graph = """g (float[4, 4] x) => (float[4, 4] y) {
+            [times] p = MatMul(x, x) [root] r = Sqrt(p) [again] y = MatMul(r, x)
+        }"""
+        x = np.abs(ramp(4, 4)) + 1
+        with self.engine(graph).open() as session:
+            rows = session.profile({"x": x}, 3)
+            y = session.run({"x": x})["y"]
+        np.testing.assert_allclose(y, np.sqrt(x @ x) @ x, rtol=1e-5)
+        assert rows
+        for row in rows:
+            assert {"name", "onnx", "kind", "precision", "tactic", "median_us", "share"} <= {*row}
+            assert row["name"]
+            assert row["median_us"] >= 0
+            assert {*row["onnx"]} <= {"times", "root", "again"}
+        assert sum(row["share"] for row in rows) == pytest.approx(1, abs=1e-3)
+        named = any(row["onnx"] for row in rows)
+        assert named is self.names_nodes, "some layer must say which node it came from, or none"
 
     # Save and load
 

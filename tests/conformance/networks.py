@@ -6,7 +6,11 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from roadworthy.backends.base import CompileOptions
 from roadworthy.core.signature import Array
+
+# One thread: most networks here are one operator on a few numbers.
+OPTIONS = CompileOptions(threads=1, spinning=False)
 
 # Opset 25 is the first whose Cast knows all the small types.
 HEAD = '<ir_version: 11, opset_import: ["": 25]>\n'

@@ -22,11 +22,9 @@ from roadworthy.core.errors import RoadworthyError
 from roadworthy.core.signature import Answers, Array, Signature
 from roadworthy.core.target import Target
 from roadworthy.graph.signature import check_tensors_only, signature_of
+from tests.conformance.networks import OPTIONS
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
-
-# One thread: most of these networks are one operator on a few numbers.
-OPTIONS = CompileOptions(threads=1, spinning=False)
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,9 @@ def cases() -> tuple[Case, ...]:
     return tuple(sorted(found, key=lambda case: case.name))
 
 
-def run_case(case: Case, target: Target) -> Disagreement | RoadworthyError | None:
+def run_case(
+    case: Case, target: Target, options: CompileOptions = OPTIONS
+) -> Disagreement | RoadworthyError | None:
     """Run one case the whole way through a backend.
 
     Returns:
@@ -96,7 +96,7 @@ def run_case(case: Case, target: Target) -> Disagreement | RoadworthyError | Non
         model = case.model()
         signature = signature_of(model)
         data_sets = case.data_sets(signature)
-        engine = find(target.backend).compile(model, signature, target, OPTIONS)
+        engine = find(target.backend).compile(model, signature, target, options)
         with engine.open() as session:
             for feed, expected in data_sets:
                 ours = session.run(feed)

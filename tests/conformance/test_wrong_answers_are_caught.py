@@ -8,15 +8,9 @@ from functools import cache
 import pytest
 
 from roadworthy.core.errors import EXIT_WRONG
-from roadworthy.core.reference import Reference
-from roadworthy.core.samples import Samples
-from roadworthy.graph.depth import arithmetic_depth
-from roadworthy.source.given import GIVEN, GivenAnswers, feed_digest
-from roadworthy.verify.answers import trusted_answers
-from roadworthy.verify.cases import plan_cases
-from roadworthy.verify.engine import judge_cases, tolerances, wrong_answers
+from roadworthy.verify.engine import wrong_answers
 from tests.conformance.exceptions import wrongs
-from tests.conformance.wrong_cases import WrongCase, wrong_cases
+from tests.conformance.wrong_cases import WrongCase, judge, wrong_cases
 
 # Backends that run here, whose wrong answers are listed beside this file.
 BACKENDS = ("onnxruntime", "openvino")
@@ -36,17 +30,6 @@ def named(caught: bool) -> list[tuple[str, str]]:
     ]
 
 
-def judge(case: WrongCase):
-    """The verdict of the engine against the standard's own expected outputs."""
-    run = case.run
-    oracle = GivenAnswers("the standard's test data", {feed_digest(run.feed): run.expected})
-    reference = Reference(oracle, None, GIVEN)
-    planned = plan_cases(run.signature, Samples.of_arrays([run.feed]))[:1]
-    with trusted_answers(reference, planned) as trusted:
-        limits = tolerances(trusted, arithmetic_depth(run.model))
-        return judge_cases(run.engine, trusted.cases, limits)
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_there_are_wrong_answers_of_both_kinds(backend):
     assert {case.why.caught for case in ran(backend).values()} == {True, False}
@@ -54,12 +37,12 @@ def test_there_are_wrong_answers_of_both_kinds(backend):
 
 @pytest.mark.parametrize(("backend", "name"), named(caught=True))
 def test_a_wrong_answer_fails_verification(backend, name):
-    verdict = judge(ran(backend)[name])
+    verdict = judge(ran(backend)[name].run)
     assert not verdict.passed
     assert wrong_answers(verdict, name).exit_code == EXIT_WRONG
 
 
 @pytest.mark.parametrize(("backend", "name"), named(caught=False))
 def test_rounding_passes_verification(backend, name):
-    verdict = judge(ran(backend)[name])
+    verdict = judge(ran(backend)[name].run)
     assert verdict.passed, verdict.failures

@@ -1,6 +1,6 @@
 """Run by the interpreter that has TensorRT: arrays that stay on the GPU, in and out.
 
-    python device_arrays.py RUNTIME.py ENGINE.plan     (input "image" 2x1x64x64, output "y")
+    python device_arrays.py RUNTIME ENGINE.plan     (input "image" 2x1x64x64, output "y")
 
 Prints "right" when `run_device` answers as `run` does, with results of ours and of the caller's.
 """
@@ -8,16 +8,16 @@ Prints "right" when `run_device` answers as `run` does, with results of ours and
 from __future__ import annotations
 
 import ctypes
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
 import numpy as np
 
-spec = importlib.util.spec_from_file_location("rw_tensorrt", sys.argv[1])
-runtime = importlib.util.module_from_spec(spec)
-sys.modules["rw_tensorrt"] = runtime
-spec.loader.exec_module(runtime)
+# RUNTIME is the folder `roadworthy/backends/tensorrt/runtime`; here is no roadworthy. Last, because
+# the files beside it are no modules of this interpreter's.
+sys.path.append(str(Path(sys.argv[1]).parent))
+runtime = importlib.import_module(Path(sys.argv[1]).name)
 
 runner = runtime.Runner({"engine.plan": Path(sys.argv[2]).read_bytes()}, {})
 cuda = runtime.cuda_here()

@@ -1,13 +1,15 @@
 """TensorRT on a real GPU. Not part of `make test`: `pytest tests/device -m device`.
 
-ROADWORTHY_TENSORRT names the target where it isn't plain `tensorrt`, for instance
-`tensorrt@python=/opt/trt86/bin/python3.10`. What is expected comes from ONNX Runtime on the CPU.
+The target is `place.py`'s. What is expected comes from ONNX Runtime on the CPU.
 """
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +17,13 @@ import pytest
 from roadworthy.backends.base import CompileOptions
 from roadworthy.backends.registry import find
 from roadworthy.core.errors import CompileError, RunError, UnavailableError
-from roadworthy.core.target import Target
 from roadworthy.graph.signature import signature_of
 from tests import models
+from tests.device import networks
+from tests.device.place import QUICK, TARGET
 
 pytestmark = pytest.mark.device
 
-TARGET = Target.parse(os.environ.get("ROADWORTHY_TENSORRT", "tensorrt"))
-# Low levels build in seconds; what is tested here doesn't depend on the fastest kernel.
-QUICK = (("build-cache", "off"), ("level", "0"))
 FP32 = 1e-5
 """Relative L2 against ONNX Runtime: both FP32, other orders of summation."""
 
@@ -153,13 +153,37 @@ def test_refused_nodes_are_named():
         build(model)
 
 
-def test_fp32_is_fp32_and_fp16_is_shown_to_be_fp16():
+def test_fp32_is_fp32():
     signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=32..64,w=32..64]")
-    feeds = [{"image": models.normal(2, 1, 64, 64)}]
-    engine, _ = both(models.convnet(), feeds, signature)
+    engine, _ = both(models.convnet(), [{"image": models.normal(2, 1, 64, 64)}], signature)
     assert engine.proof["layers"] == {"fp32": sum(engine.proof["layers"].values())}
-    engine, _ = both(models.convnet(), feeds, signature, precision="fp16", limit=5e-3)
-    assert engine.proof["layers"]["fp16"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("axes", "ranges"),
+    [((4, 64, 64), ()), (networks.OPEN, ("image[batch=1..4,3,h=32..64,w=32..64]",))],
+    ids=["static", "dynamic"],
+)
+def test_fp16_is_shown_to_be_fp16(axes, ranges):
+    """Wide convolutions, timed by the builder (level 3): tensor cores win by far."""
+    model = networks.wide_convnet(axes)
+    profile = (("profile", "batch=1..4@4,h=32..64@64,w=32..64@64"),) if ranges else ()
+    how = {"extra": (("build-cache", "off"), ("level", "3"), *profile)}
+    feeds, signature = [{"image": models.normal(4, 3, 64, 64)}], models.ranged(model, *ranges)
+    engine, _ = both(model, feeds, signature, precision="fp16", limit=5e-3, **how)
+    assert engine.proof["asked"] == "fp16"
+    assert engine.proof["layers"].get("fp16", 0) >= 2, engine.proof
+
+
+def test_fp16_for_which_the_builder_sees_no_use_is_shown_or_refused_clearly():
+    signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=32..64,w=32..64]")
+    try:
+        engine = build(models.convnet(), signature, precision="fp16")
+    except CompileError as error:
+        assert "fp16 was asked for, but no layer of the engine runs in it" in error.what
+        assert "ask for fp32" in error.what
+    else:
+        assert engine.proof["layers"]["fp16"] >= 1
 
 
 def test_fp16_that_cannot_be_built_fails():
@@ -222,23 +246,51 @@ def test_a_plan_file_is_described_and_run(tmp_path):
         np.testing.assert_array_equal(session.run(feed)["y"], known.run(feed)["y"])
 
 
-def test_arrays_that_stay_on_the_gpu(tmp_path):
-    import subprocess
-    import sys
-    from pathlib import Path
-
+@pytest.mark.parametrize("script", ["device_arrays.py", "device_threads.py"])
+def test_in_the_process_that_has_tensorrt(script, tmp_path):
+    """Arrays that stay on the GPU; threads with a runner each. The scripts say more."""
     from roadworthy.backends.tensorrt import compiler
 
     signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=32..64,w=32..64]")
     plan = tmp_path / "engine.plan"
     plan.write_bytes(build(models.convnet(), signature).files["engine.plan"])
     python = (TARGET.where or f"python={sys.executable}").removeprefix("python=")
-    script = Path(__file__).with_name("device_arrays.py")
-    source = Path(compiler.__file__).with_name("runtime.py")
+    source = Path(compiler.__file__).with_name("runtime")
     done = subprocess.run(
-        [python, script, source, plan], capture_output=True, text=True, timeout=300, check=False
+        [python, Path(__file__).with_name(script), source, plan],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.stdout.strip().endswith("right"), done.stderr[-2000:]
+
+
+def test_threads_with_a_session_each():
+    """Each session has a worker of its own here; in one process: `device_threads.py`."""
+    signature = models.ranged(models.perceptron(), "x[batch=1..8,3]")
+    engine, failures = build(models.perceptron(), signature), []
+    feeds = [{"x": models.normal(n, 3, seed=n)} for n in (1, 8, 3, 5, 2)]
+    with models.engine(models.perceptron()).open() as judge:
+        expected = [judge.run(feed)["y"] for feed in feeds]
+
+    def work(turn):
+        try:
+            with engine.open() as session:
+                for index in range(20):
+                    place = (index + turn) % len(feeds)
+                    found = session.run(feeds[place])["y"]
+                    if difference(found, expected[place]) > FP32:
+                        failures.append((turn, index))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(turn,)) for turn in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
 
 
 def test_torchs_gpu_tensors_are_read_in_place():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from roadworthy.backends.device import DeviceRun, device_run, stand_ins
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.signature import Answers, Array, Feed, Signature
 from roadworthy.core.target import Target
@@ -19,6 +21,21 @@ if TYPE_CHECKING:
 
 # A session remembers so many checked shapes; a camera that crops freely never ends naming new ones.
 _MOST_SEEN = 256
+
+Say = Callable[[str], None]
+"""Told how far a build is, in a few words; the time it took so far is the listener's business."""
+
+
+REBUILD = (
+    "build it anew for this machine from the bundle's own ONNX: "
+    "roadworthy verify BUNDLE --rebuild, or roadworthy.load(BUNDLE, rebuild=True); "
+    "or deploy again here"
+)
+"""What to do about an engine of a bundle that was built elsewhere and doesn't load here."""
+
+
+def quiet(_text: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +80,7 @@ class Engine:
         files: the compiled artefact, file name to content; the first is the one to open.
         options: what it was compiled with.
         fingerprint: what it is tied to (runtime, version, device, …), plain JSON values.
-        log: the build's useful lines; like `proof` an account of the build, not part of equality.
+        log: all that the build said; like `proof` an account of the build, not part of equality.
         proof: what really runs (precision, device), read from the engine; plain JSON values.
     """
 
@@ -90,7 +107,8 @@ class Runner(Protocol):
     """What a backend's `runtime.py` provides: the raw call, nothing checked.
 
     An optional attribute `times_itself` is true where `time` must be asked, because calling `run`
-    from here would measure the way there too.
+    from here would measure the way there too. An optional method `run_many` overlaps runs: see
+    `backends.many.run_each`. An optional `run_device` is a `backends.device.DeviceRun`.
     """
 
     def run(self, feed: dict[str, Array]) -> Answers:
@@ -124,9 +142,22 @@ class Backend(Protocol):
         ...
 
     def compile(
-        self, model: ir.Model, signature: Signature, target: Target, options: CompileOptions
+        self,
+        model: ir.Model,
+        signature: Signature,
+        target: Target,
+        options: CompileOptions,
+        say: Say = quiet,
     ) -> Engine:
-        """Compile. Raises `UnavailableError` or `CompileError`, never returns something else."""
+        """Compile, and say how far it is. Never returns something else than was asked for.
+
+        An engine that was taken from a cache instead has `proof["from_cache"]` true.
+
+        Raises:
+            UnavailableError: no such target, version or precision here.
+            CompileError: the runtime refuses the model.
+            DiedError: the worker that compiled it is gone.
+        """
         ...
 
     def open(self, engine: Engine) -> Session:
@@ -144,10 +175,12 @@ class Session:
 
     Checks names, dtypes and shapes; makes arrays contiguous; results are the caller's to keep.
     One thread at a time: a second one that enters is an error, not a corrupted answer.
+    `notes` says where this machine isn't what the engine was built on, though it runs here.
     """
 
     signature: Signature
     runner: Runner
+    notes: tuple[str, ...] = ()
     _seen: set[tuple[Any, ...]] = field(default_factory=set, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _closed: bool = False
@@ -166,15 +199,105 @@ class Session:
             RunError: the runtime failed.
             UsageError: the session is closed, or in use by another thread.
         """
+        self._enter()
+        try:
+            return self.runner.run(self._checked(feed))
+        finally:
+            self._lock.release()
+
+    def run_many(self, feeds: Iterable[Feed]) -> Iterator[Answers]:
+        """Run many feeds: their answers in order, as soon as they are there.
+
+        A runtime that can overlap runs (OpenVINO, with its option mode=throughput) does, and reads
+        as many feeds ahead as runs overlap; the others, and every engine in a worker, run one at a
+        time. No more answers are kept than runs overlap. Nothing runs before the first is asked
+        for; to stop early, `close()` the iterator or forget it.
+
+        Args:
+            feeds: each as for `run`; it may change its arrays as soon as the next one is asked for.
+
+        Raises:
+            InputError: a feed that the signature doesn't allow, or RunError: the runtime failed;
+                after the answers to all feeds before it, and nothing comes after. What `feeds`
+                itself raises comes in the same place.
+            UsageError: the session is closed, or in use by another thread.
+        """
+        from roadworthy.backends.many import run_each
+
+        failures: list[Exception] = []
+        answers = run_each(self.runner, self._one_by_one(feeds, failures))
+        with contextlib.closing(answers):
+            while True:
+                self._enter()
+                try:
+                    one = next(answers, None)
+                finally:
+                    self._lock.release()
+                if one is None:
+                    break
+                yield one
+        if failures:
+            raise failures[0]
+
+    def _one_by_one(
+        self, feeds: Iterable[Feed], failures: list[Exception]
+    ) -> Iterator[dict[str, Array]]:
+        """Yield checked feeds up to the first failure, which is kept for its place in the order."""
+        source = iter(feeds)
+        while True:
+            # Whoever makes the feeds may run this session to do so.
+            self._lock.release()
+            try:
+                feed = next(source)
+            except StopIteration:
+                return
+            except Exception as error:
+                failures.append(error)
+                return
+            finally:
+                self._lock.acquire()
+            try:
+                self._check_open()
+                checked = self._checked(feed)
+            except UsageError as error:
+                failures.append(error)
+                return
+            yield checked
+
+    def _enter(self) -> None:
+        """Take the lock for one step; whoever calls this releases it."""
         if not self._lock.acquire(blocking=False):
             raise UsageError(
                 "this session is running in another thread",
                 remedy="open one session per thread",
             )
         try:
-            if self._closed:
-                raise UsageError("this session is closed", remedy="run inside the `with` block")
-            return self.runner.run(self._checked(feed))
+            self._check_open()
+        except UsageError:
+            self._lock.release()
+            raise
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("this session is closed", remedy="run inside the `with` block")
+
+    @property
+    def run_device(self) -> DeviceRun | None:
+        """As `run`, for arrays on the GPU that stay there; None where this engine can't do that."""
+        return None if device_run(self.runner) is None else self._run_device
+
+    def _run_device(
+        self,
+        feed: Mapping[str, Any],
+        outputs: Mapping[str, Any] | None = None,
+        stream: int | None = None,
+    ) -> dict[str, Any]:
+        self._enter()
+        try:
+            self.signature.bind(stand_ins(feed))
+            call = device_run(self.runner)
+            assert call is not None
+            return call(feed, outputs, stream)
         finally:
             self._lock.release()
 

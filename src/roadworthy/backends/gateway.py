@@ -16,10 +16,12 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from roadworthy.backends import worker as far
+from roadworthy.backends.base import Say, quiet
 from roadworthy.backends.elsewhere import BUILD_SECONDS, RUN_SECONDS, WorkerRunner
-from roadworthy.backends.place import BuildResult, Say, Where, missing, quiet, short_name, source_of
+from roadworthy.backends.place import BuildResult, Where, missing, short_name, source_of
 from roadworthy.core.errors import (
     CompileError,
+    DiedError,
     MissingExtraError,
     RoadworthyError,
     RunError,
@@ -149,7 +151,7 @@ class Worker:
                 message = self._channel.receive(timeout=seconds)
             except self._channel.TimeoutError as error:
                 self._kill()
-                raise RunError(
+                raise DiedError(
                     f"{self._name} gave no sign of life for {seconds:.0f} s and was killed",
                     where=self._place_name(),
                     remedy=self._last_words() or "its log is empty",
@@ -168,13 +170,15 @@ class Worker:
             raise missing(self._runtime, text)
         if what == "memory":
             text = f"out of memory: {text}"
+            if kind is RunError:
+                kind = DiedError
         raise kind(text, where=self._place_name()) from RemoteTraceback(trace)
 
     def _died(self, cause: BaseException) -> NoReturn:
         """Say how the process ended, with its last words."""
         how = self._ending()
         words = self._last_words()
-        raise RunError(
+        raise DiedError(
             f"the worker of {self._name} died: {how}"
             + (f"; its last words: {words}" if words else ""),
             where=self._place_name(),

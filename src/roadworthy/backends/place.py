@@ -1,7 +1,7 @@
 """Where a runtime works: in this process, in another interpreter, on another host.
 
 A target's `where` says it: nothing (here), `python=/opt/trt/bin/python3.10` or
-`ssh=user@host[:/usr/bin/python3]`. Whatever a `runtime.py` can do here it can do there; its source
+`ssh=user@host[:/usr/bin/python3]`. Whatever a runtime can do here it can do there; its source
 travels, the other side needs only NumPy and the runtime itself. A worker that crashes, hangs or
 runs out of memory is one clear error on this side, with the last lines of its log.
 """
@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from roadworthy.backends.base import Runner
+from roadworthy.backends.base import Runner, Say, quiet
+from roadworthy.backends.device import device_run
+from roadworthy.backends.many import run_each
 from roadworthy.core.errors import (
     CompileError,
     RoadworthyError,
@@ -27,20 +29,15 @@ from roadworthy.core.errors import (
 )
 from roadworthy.core.signature import Answers, Array
 
-Say = Callable[[str], None]
 # What a runtime's package is called, where that isn't its backend's name.
 _PACKAGES = {"tvm": "apache-tvm"}
 # Built-in classes that runtimes raise for a model or an input that they can't do.
 _FOREIGN = (RuntimeError, ValueError, MemoryError, OSError)
 
 
-def quiet(_text: str) -> None:
-    """Say nothing."""
-
-
 @dataclass(frozen=True)
 class BuildResult:
-    """What a runtime built: files, the log's useful lines, and what really runs in it."""
+    """What a runtime built: files, all that it said, and what really runs in it."""
 
     files: Mapping[str, bytes]
     log: tuple[str, ...] = ()
@@ -140,9 +137,13 @@ class _Owning:
         self._runner = runner
         self._place = place
         self.times_itself = getattr(runner, "times_itself", False)
+        self.run_device = device_run(runner)
 
     def run(self, feed: dict[str, Array]) -> Answers:
         return self._runner.run(feed)
+
+    def run_many(self, feeds: Iterable[dict[str, Array]]) -> Generator[Answers, None, None]:
+        return run_each(self._runner, feeds)
 
     def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
         return self._runner.time(feed, runs, lead)
@@ -189,6 +190,7 @@ class _HereRunner:
         self._runner = runner
         self._name = name
         self.times_itself = hasattr(runner, "time")
+        self.run_device = self._run_device if device_run(runner) else None
 
     def run(self, feed: dict[str, Array]) -> Answers:
         # Not `with translated(…)`: that costs a microsecond more, on the hot path.
@@ -199,6 +201,19 @@ class _HereRunner:
                 raise
             raise RunError(first_line(error), where=short_name(self._name)) from error
         return answers
+
+    def run_many(self, feeds: Iterable[dict[str, Array]]) -> Generator[Answers, None, None]:
+        with translated(RunError, self._name):
+            yield from run_each(self._runner, feeds)
+
+    def _run_device(
+        self,
+        feed: Mapping[str, Any],
+        outputs: Mapping[str, Any] | None = None,
+        stream: int | None = None,
+    ) -> dict[str, Any]:
+        with translated(RunError, self._name):
+            return dict(self._runner.run_device(feed, outputs, stream))
 
     def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
         with translated(RunError, self._name):
@@ -253,7 +268,7 @@ def translated(kind: type[RoadworthyError], runtime: str, what: str = "") -> Ite
 def is_foreign(error: Exception) -> bool:
     """Tell what a runtime raises (its own classes too) from defects of Python code and our errors.
 
-    A TypeError or a KeyError is a defect, here or in a `runtime.py`, and must look like one.
+    A TypeError or a KeyError is a defect, here or in a runtime, and must look like one.
     """
     if isinstance(error, RoadworthyError):
         return False
@@ -288,9 +303,17 @@ def short_name(runtime: str) -> str:
     return parts[-2] if len(parts) > 1 else runtime
 
 
-def source_of(runtime: str) -> str:
-    """Return the text of a runtime module without importing it."""
+def source_of(runtime: str) -> dict[str, str]:
+    """Return a runtime's texts by module name within it, without importing it.
+
+    A runtime that is one module, or a package's `__init__`, has the name "".
+    """
     spec = importlib.util.find_spec(runtime)
     if spec is None or spec.origin is None:
         raise UsageError(f"there is no module {runtime}")
-    return Path(spec.origin).read_text(encoding="utf-8")
+    origin = Path(spec.origin)
+    files = {"": origin}
+    if spec.submodule_search_locations is not None:
+        siblings = (path for path in sorted(origin.parent.glob("*.py")) if path != origin)
+        files.update((path.stem, path) for path in siblings)
+    return {name: path.read_text(encoding="utf-8") for name, path in files.items()}

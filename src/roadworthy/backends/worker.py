@@ -1,4 +1,4 @@
-"""The far side: hosts a `runtime.py` in another interpreter or on another host.
+"""The far side: hosts a backend's runtime in another interpreter or on another host.
 
 Sent as text through an execnet gateway, which defines `channel`. Standard library and NumPy only,
 Python 3.8 and later. One command at a time: (verb, arguments) in; any number of ("say", text), then
@@ -9,17 +9,71 @@ reads its last words from the log that standard error goes to.
 from __future__ import annotations
 
 import faulthandler
+import importlib
+import importlib.abc
+import importlib.util
 import os
 import sys
 import time
 import traceback
 import types
 from multiprocessing import resource_tracker, shared_memory
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
 CHUNK = 1 << 26
+# What a runtime is imported as.
+RUNTIME = "roadworthy_runtime"
+
+
+class Sent(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
+    """A runtime's modules, from the texts that were sent, imported as `roadworthy_runtime`.
+
+    Not as they are called over there: the packages around a runtime aren't here, and
+    `from . import …` asks for them.
+
+    Args:
+        name: the runtime's full name over there, which tracebacks show as its files.
+        texts: source by module name within the runtime, "" for itself; several are a package.
+    """
+
+    def __init__(self, name: str, texts: Dict[str, str]) -> None:
+        self.folder = name.replace(".", "/")
+        self.texts = {RUNTIME + ("." + inner if inner else ""): texts[inner] for inner in texts}
+
+    def load(self) -> types.ModuleType:
+        """Import the runtime; its siblings are found here when it asks for them."""
+        sys.meta_path.insert(0, self)
+        return importlib.import_module(RUNTIME)
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]] = None, target: Any = None
+    ) -> Optional[importlib.machinery.ModuleSpec]:
+        """See `importlib.abc.MetaPathFinder`."""
+        if fullname not in self.texts:
+            return None
+        spec = importlib.util.spec_from_loader(fullname, self, origin=self.file_of(fullname))
+        if spec is not None:
+            spec.has_location = True  # so that modules have a `__file__`
+        return spec
+
+    def is_package(self, fullname: str) -> bool:
+        """See `importlib.abc.InspectLoader`."""
+        return fullname == RUNTIME and len(self.texts) > 1
+
+    def get_source(self, fullname: str) -> str:
+        """See `importlib.abc.InspectLoader`; tracebacks show their lines by it."""
+        return self.texts[fullname]
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        """See `importlib.abc.InspectLoader`."""
+        return self.source_to_code(self.texts[fullname], self.file_of(fullname))
+
+    def file_of(self, fullname: str) -> str:
+        """Return what tracebacks call a module's file."""
+        inside = "/__init__" if self.is_package(fullname) else fullname[len(RUNTIME) :]
+        return "%s%s.py, sent by roadworthy" % (self.folder, inside.replace(".", "/"))
 
 
 class Segment:
@@ -189,17 +243,14 @@ def kind_of(error: BaseException) -> str:
 
 def serve(channel: Any) -> None:
     """Load the runtime that is sent first, then do commands until the channel closes."""
-    name, source, log = channel.receive()
+    name, texts, log = channel.receive()
     if log:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
     faulthandler.enable(2)
-    module = types.ModuleType(name)
-    module.__dict__["__file__"] = "<%s, sent by roadworthy>" % name
-    sys.modules[name] = module
     try:
-        exec(compile(source, module.__dict__["__file__"], "exec"), module.__dict__)
+        module = Sent(name, texts).load()
     except Exception as error:
         channel.send(("error", kind_of(error), str(error), traceback.format_exc()))
         return

@@ -154,7 +154,15 @@ class Layout:
             fingerprint=dict(engine.fingerprint),
             certificate=path,
             verified=certificate.passed,
+            log=self._log(slug, engine.log),
         )
+
+    def _log(self, slug: str, lines: Sequence[str]) -> str | None:
+        """Store all that the build said, one line a line of the file, beside the certificate."""
+        if not lines:
+            return None
+        text = "".join(f"{' '.join(line.splitlines())}\n" for line in lines)
+        return self._add(f"certificates/{slug}.log", lambda: text.encode(errors="backslashreplace"))
 
     def _engine_file(self, slug: str, name: str, data: bytes) -> str:
         """Store an engine's file, unless it is the model's own: the same name and content."""

@@ -24,9 +24,9 @@ CONTRACT_SCHEMA = "roadworthy/contract/1"
 def extract(bundle: Bundle, folder: Path) -> None:
     """Write a bundle's content as plain files.
 
-    `model.onnx` (and its external data), `contract.json`, `preprocess.json`, `certificates/`,
-    files of engines other than the model under `engines/`, one sample under `sample/` (an `.npy`
-    per tensor, and the raw file), `README.txt`.
+    `model.onnx` (and its external data), `contract.json`, `preprocess.json`, `certificates/` with
+    the build logs, files of engines other than the model under `engines/`, one sample under
+    `sample/` (an `.npy` per tensor, and the raw file), `README.txt`.
 
     Args:
         bundle: an open bundle.

@@ -36,6 +36,8 @@ class EngineRecord:
         fingerprint: what it is tied to.
         certificate: path of its certificate.
         verified: what the certificate says.
+        log: path of all that the build said; None where it said nothing, and in bundles that
+            were written before logs were kept.
     """
 
     target: Target
@@ -44,10 +46,11 @@ class EngineRecord:
     fingerprint: Mapping[str, str]
     certificate: str
     verified: bool
+    log: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
+        """Return the JSON form; without a log it has no field for one."""
+        data: dict[str, Any] = {
             "target": str(self.target),
             "files": list(self.files),
             "options": plain(self.options),
@@ -55,6 +58,7 @@ class EngineRecord:
             "certificate": self.certificate,
             "verified": self.verified,
         }
+        return data if self.log is None else data | {"log": self.log}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ class Manifest:
         if self.preprocess:
             found.add(self.preprocess)
         for engine in self.engines:
-            found |= {*engine.files, engine.certificate}
+            found |= {*engine.files, engine.certificate} | ({engine.log} if engine.log else set())
         for case in self.cases:
             for item in case.items:
                 found |= {item.feed, item.answers} | ({item.raw} if item.raw else set())

@@ -111,6 +111,7 @@ def _check_places(manifest: Manifest, where: str) -> None:
     for engine in manifest.engines:
         check("an engine's file", set(engine.files) - {*manifest.model}, r"engines/[^/]+/[^/]+")
         check("a certificate", [engine.certificate], r"certificates/[^/]+\.json")
+        check("a build log", [engine.log], r"certificates/[^/]+\.log")
     for case in manifest.cases:
         for item in case.items:
             check("a case's file", [item.feed, item.answers, item.raw], r"cases/[^/]+/[^/]+")
@@ -184,6 +185,7 @@ def _engine(fields: Fields) -> EngineRecord:
         fingerprint=fields.texts_by_name("fingerprint"),
         certificate=fields.text("certificate"),
         verified=fields.flag("verified"),
+        log=fields.text("log") if fields.has("log") else None,
     )
     fields.done()
     names = [PurePosixPath(path).name for path in record.files]

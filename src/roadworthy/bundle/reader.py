@@ -129,6 +129,7 @@ class Bundle:
             files=self._files(record.files),
             options=record.options,
             fingerprint=record.fingerprint,
+            log=_log(self, record),
         )
 
     def certificate(self, target: str | None = None) -> Mapping[str, Any]:
@@ -213,7 +214,11 @@ def read_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: the first thing that is wrong. Nothing was written anywhere.
     """
-    store = open_store(path)
+    return check_store(open_store(path))
+
+
+def check_store(store: Store) -> Bundle:
+    """Do what `read_bundle` does, for files wherever they lie."""
     where = str(store.path)
     check_names(store.sizes, where)
     for name in (MANIFEST, MANIFEST_DIGEST):
@@ -224,6 +229,7 @@ def read_bundle(path: Path) -> Bundle:
     bundle = Bundle(store, manifest)
     for record in manifest.engines:
         _certificate(bundle, record)
+        _log(bundle, record)
     _ = bundle.preprocess
     return bundle
 
@@ -269,6 +275,16 @@ def _limited(store: Store, name: str, limit: int) -> Iterator[bytes]:
         total += len(part)
         if total > limit:
             return
+
+
+def _log(bundle: Bundle, record: EngineRecord) -> tuple[str, ...]:
+    if record.log is None:
+        return ()
+    try:
+        text = bundle.read(record.log).decode()
+    except UnicodeDecodeError:
+        refuse("the build log isn't UTF-8 text", f"{bundle.path}: {record.log}")
+    return tuple(text.removesuffix("\n").split("\n"))
 
 
 def _certificate(bundle: Bundle, record: EngineRecord) -> dict[str, Any]:

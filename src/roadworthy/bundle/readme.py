@@ -15,7 +15,7 @@ A network and its contract, taken from a roadworthy bundle.
 {model:<16}  the network, ONNX
 contract.json     inputs, outputs, preprocessing, class names, and how it was verified
 {preprocess}\
-certificates/     everything that was measured, one file per engine
+certificates/     everything that was measured, one file per engine; .log: all its build said
 sample/           one input and the reference answers to it
 
 Inputs (name[shape]:dtype; an axis with a name may vary within the range stated)

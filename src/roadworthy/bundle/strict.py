@@ -112,6 +112,10 @@ class Fields:
         self._taken.add(key)
         return self._value[key]
 
+    def has(self, key: str) -> bool:
+        """Tell whether there is such a field; for those that came later than the schema."""
+        return key in self._value
+
     def text(self, key: str) -> str:
         """Return a string."""
         value = self.take(key)

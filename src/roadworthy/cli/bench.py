@@ -12,7 +12,7 @@ from roadworthy.cli.output import Outcome, Reporter
 
 def bench(
     subjects: Annotated[
-        list[str], typer.Argument(help="Bundles, .onnx files, or module.py:factory")
+        list[str], typer.Argument(help="Bundles, .onnx files, plans, or module.py:factory")
     ],
     weights: options.Weights = None,
     samples: options.SamplesPath = None,
@@ -24,7 +24,7 @@ def bench(
     trust: options.Trust = False,
     json: options.Json = False,
 ) -> int:
-    """Time bundles, models and networks beside one another, on one real input.
+    """Time bundles, models, plans and networks beside one another, on one real input.
 
     The first is compared with each of the others in turn. Two subjects are timed in alternating
     blocks, each at rest while the other runs, so that a noisy machine disturbs both alike; the

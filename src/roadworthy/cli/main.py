@@ -8,8 +8,19 @@ from collections.abc import Sequence
 
 import typer
 
-from roadworthy.cli import bench, bundle, deploy, doctor, interrupts, predict, report, verify
+from roadworthy.cli import (
+    bench,
+    bundle,
+    deploy,
+    doctor,
+    interrupts,
+    predict,
+    profile,
+    report,
+    verify,
+)
 from roadworthy.cli.output import Outcome, Reporter
+from roadworthy.cli.run import run as run_command
 from roadworthy.cli.streams import claim_output, put, speak_any_text
 from roadworthy.core.errors import (
     EXIT_INTERRUPTED,
@@ -45,6 +56,8 @@ app = typer.Typer(
 app.command("deploy")(deploy.deploy)
 app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
+app.command("run")(run_command)
+app.command("profile")(profile.profile)
 app.command("predict")(predict.predict)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)

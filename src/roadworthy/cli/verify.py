@@ -12,7 +12,7 @@ from roadworthy.cli.output import Outcome, Reporter
 
 
 def verify(
-    subject: Annotated[str, typer.Argument(help="A bundle, or model.onnx")],
+    subject: Annotated[str, typer.Argument(help="A bundle, model.onnx, or old.plan")],
     reference: Annotated[
         str | None,
         typer.Option(help="Trusted answers F.npz, or a model: module.py:factory, model.onnx"),
@@ -22,33 +22,50 @@ def verify(
     preprocess: options.PreprocessFile = None,
     inputs: options.Inputs = None,
     target: options.OneTarget = None,
+    precision: Annotated[
+        str | None, typer.Option(help="What a plan was built in, where it doesn't tell: fp16.")
+    ] = None,
     threads: options.Threads = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild", help="Build a bundle's engines anew for this machine, and judge those."
+        ),
+    ] = False,
     trust: options.Trust = False,
     json: options.Json = False,
 ) -> int:
     """Judge a bundle again on this machine, or a model against what you trust.
 
-    A bundle brings its samples and answers along.
+    A bundle brings its samples and answers along. It is never changed.
     """
     from roadworthy.bundle.reader import is_bundle
     from roadworthy.cli.progress import ProgressDisplay
     from roadworthy.cli.summary import tell_verdict
     from roadworthy.core.errors import UsageError
-    from roadworthy.pipeline.verify import verify_bundle, verify_model
+    from roadworthy.pipeline.verify import verify_model
+    from roadworthy.pipeline.verify_bundle import verify_bundle
 
     reporter = Reporter("verify", json)
     path = Path(subject)
     with ProgressDisplay(silent=json) as progress:
         if is_bundle(path):
-            given = (reference, weights, samples, preprocess, inputs, threads)
+            given = (reference, weights, samples, preprocess, inputs, precision, threads)
             if any(item is not None and item != [] for item in given):
                 raise UsageError(
                     "a bundle brings its own samples, answers, preprocess and options",
-                    where="--reference, --weights, --samples, --preprocess, --inputs, --threads",
+                    where="--reference, --weights, --samples, --preprocess, --inputs, --precision, "
+                    "--threads",
                     remedy="leave them out; or extract the model and verify that",
                 )
-            outcome = verify_bundle(path, target, progress)
+            outcome = verify_bundle(path, target, progress, rebuild)
         else:
+            if rebuild:
+                raise UsageError(
+                    "only a bundle's engines are rebuilt: other models are compiled anyway",
+                    where="--rebuild",
+                    remedy="leave it out",
+                )
             outcome = verify_model(
                 subject,
                 samples,
@@ -57,6 +74,7 @@ def verify(
                 preprocess=preprocess,
                 inputs=inputs or [],
                 target=target,
+                precision=precision,
                 threads=threads,
                 trust=trust,
                 progress=progress,

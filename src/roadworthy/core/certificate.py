@@ -109,7 +109,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """All the evidence about one engine."""
+    """All the evidence about one engine.
+
+    `calling` is how Python calls the source and what that returns (`source.torch.structure`); None
+    for an ONNX file.
+    """
 
     target: str
     precision: str
@@ -127,6 +131,7 @@ class Certificate:
     environment: Mapping[str, Any]
     created: str
     roadworthy: str
+    calling: Mapping[str, Any] | None = None
     schema: str = SCHEMA
 
 

@@ -19,6 +19,15 @@ def usable_cpus() -> int:
     return max(1, min([count, *quotas]))
 
 
+def cpu_features() -> frozenset[str] | None:
+    """Return this CPU's instruction sets in Linux's names; None where the system doesn't tell."""
+    for line in (read_text(Path("/proc/cpuinfo")) or "").splitlines():
+        name, _, values = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(values.split())
+    return None
+
+
 def cgroup_folders(controller: str) -> list[Path]:
     """Return this process's cgroup and all above it, version 2 or 1: each may set a limit.
 

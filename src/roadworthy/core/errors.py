@@ -13,6 +13,7 @@
     │   ├── MissingExtraError   exit 4   a package is missing; the remedy is one command
     │   ├── CompileError        exit 4   a runtime refused the model
     │   └── RunError            exit 4   a runtime failed while running the model
+    │       └── DiedError       exit 4   it can't go on: its process died or hung, memory ran out
     └── BudgetError             exit 5   it works, but not within the stated budget
 
 Messages say what happened (`what`), where (`where`: node, tensor, file) and what to do (`remedy`).
@@ -151,6 +152,15 @@ class RunError(UnavailableError):
     """A runtime failed while running the model."""
 
     code = "run"
+
+
+class DiedError(RunError):
+    """A runtime can't go on: its process died or hung, or memory ran out. No answer, good or bad.
+
+    Unlike a model that a runtime refuses to run on some input, which is a failed verification.
+    """
+
+    code = "died"
 
 
 class BudgetError(RoadworthyError):

@@ -56,6 +56,24 @@ def to_files(model: ir.Model, name: str) -> dict[str, bytes]:
         ) from error
 
 
+def from_files(files: Mapping[str, bytes]) -> ir.Model:
+    """Return the model that `to_files` serialised: the first file; its weights in the others.
+
+    Args:
+        files: by name; content that was checked before.
+    """
+    import onnx
+    import onnx_ir as ir
+
+    name, *others = files
+    if not others:
+        return ir.from_proto(onnx.load_model_from_string(files[name]))
+    with tempfile.TemporaryDirectory(prefix="roadworthy-") as folder:
+        for other in files:
+            Path(folder, other).write_bytes(files[other])
+        return ir.external_data.load_to_model(ir.load(Path(folder, name)))
+
+
 def _with_weights_inside(model: ir.Model) -> ir.Model:
     """Return the model, or a copy of it if some weights still lie in a file.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,13 @@ from roadworthy.source.prepared import Prepared
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+# Of TensorRT's information: what an engine takes, and how long it took.
+_SUMMARY = re.compile(r"\[I\] (Total |Engine generation completed|\[MemUsageStats\])")
+# The first errors tell the cause, the last lines the sum.
+_FIRST_LINES = 60
+_LAST_LINES = 39
+_LONGEST_LINE = 500
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -39,6 +49,13 @@ class Evidence:
     prepared: Prepared
     model: ir.Model
     passes: tuple[PassRecord, ...]
+
+    @cached_property
+    def model_digest(self) -> str:
+        """The digest of the ONNX model, as `sha256:…`."""
+        from roadworthy.graph.serial import to_files
+
+        return digest(to_files(self.model, "model.onnx"))
 
 
 def certify(
@@ -65,7 +82,7 @@ def certify(
             "files": {name: len(content) for name, content in engine.files.items()},
             "digest": digest(engine.files),
             "proof": dict(engine.proof),
-            "log": list(engine.log),
+            "log": list(useful_lines(engine.log)),
         },
         samples=evidence.samples.account(),
         reference=ReferenceAccount(
@@ -84,7 +101,30 @@ def certify(
         environment=environment(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         roadworthy=metadata.version("roadworthy"),
+        calling=prepared.calling,
     )
+
+
+def useful_lines(log: Sequence[str]) -> tuple[str, ...]:
+    """Return the lines of a build log that a reader of the certificate needs.
+
+    1. "[F] …", "[E] …", "[W] …": fatal errors, errors, warnings; "[I] …" only where it sums up.
+    2. Lines without a severity: what a `runtime.py` of ours wrote down itself.
+
+    Each once, cut where it is long, and a hundred at most; the bundle has the whole log.
+    """
+    found: dict[str, None] = {}
+    for line in log:
+        if not re.match(r"\[[A-Z]\] ", line) or line[1] in "FEW" or _SUMMARY.match(line):
+            text = " ".join(line.split())
+            found.setdefault(
+                text if len(text) <= _LONGEST_LINE else text[: _LONGEST_LINE - 1] + "…"
+            )
+    lines = tuple(found)
+    more = len(lines) - _FIRST_LINES - _LAST_LINES
+    if more <= 1:
+        return lines
+    return (*lines[:_FIRST_LINES], f"… {more} more lines: see the build log", *lines[-_LAST_LINES:])
 
 
 def shape_labels(samples: Samples, signature: Signature) -> tuple[str, ...]:
@@ -98,12 +138,10 @@ def shape_labels(samples: Samples, signature: Signature) -> tuple[str, ...]:
 
 
 def _model_account(engine: Engine, evidence: Evidence) -> ModelAccount:
-    from roadworthy.graph.serial import to_files
-
     model = evidence.model
     return ModelAccount(
         source=evidence.source,
-        digest=digest(to_files(model, "model.onnx")),
+        digest=evidence.model_digest,
         ir_version=model.ir_version or 0,
         opset=model.opset_imports.get("", 0),
         nodes=sum(1 for _ in model.graph.all_nodes()),

@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 from itertools import islice
 
-from roadworthy.backends import registry
 from roadworthy.core.errors import BudgetError, RoadworthyError
 from roadworthy.core.signature import Feed
 from roadworthy.core.target import Target
@@ -15,6 +14,7 @@ from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.passes.catalogue import standard_passes
 from roadworthy.passes.guard import run_guarded
 from roadworthy.pipeline.account import Evidence, certify
+from roadworthy.pipeline.building import build
 from roadworthy.pipeline.deployment import Deployment, TargetResult
 from roadworthy.pipeline.gather import check_contract, gather_samples, output_names
 from roadworthy.pipeline.request import Request
@@ -33,7 +33,8 @@ def deploy(request: Request, progress: Progress = silent) -> Deployment:
 
     Args:
         request: what is asked for.
-        progress: called with (what is being done, share of it that is done).
+        progress: called with (what is being done, share of it that is done), by one thread at a
+            time, but during a build not always by the thread that called this.
 
     Returns:
         How it ended for every target; a target that failed is in there with its error.
@@ -84,18 +85,25 @@ def _build(
     target: Target, request: Request, evidence: Evidence, progress: Progress
 ) -> TargetResult:
     """Compile, judge and time one target. Its failure is its own: the others go on."""
-    options = request.compile_options(target)
-    prepared = evidence.prepared
     try:
-        progress(f"{target}: compile", 0.0)
-        engine = registry.find(target.backend).compile(
-            evidence.model,
-            prepared.signature,
-            target,
-            options,
-        )
+        return _proven(target, request, evidence, progress)
     except RoadworthyError as error:
         return TargetResult(target, None, None, error)
+
+
+def _proven(
+    target: Target, request: Request, evidence: Evidence, progress: Progress
+) -> TargetResult:
+    """Compile, judge and time one target.
+
+    Raises:
+        RoadworthyError: it can't be had, or its process died at any of the three.
+    """
+    options = request.compile_options(target)
+    prepared = evidence.prepared
+    engine = build(
+        evidence.model, prepared.signature, evidence.model_digest, target, options, progress
+    )
     trusted = prepared.trusted
     limits = tolerances(trusted, arithmetic_depth(evidence.model), options.precision)
     verdict = verify_engine(engine, trusted.cases, limits, progress)

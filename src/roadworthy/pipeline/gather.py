@@ -4,22 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from roadworthy.core.errors import InputError, SamplesError, UsageError
 from roadworthy.core.inputspec import InputSpec
 from roadworthy.core.samples import RANDOM, Samples, load_samples, random_samples
-from roadworthy.core.signature import Feed
+from roadworthy.core.signature import Feed, Signature
 from roadworthy.source.network import NetworkSource
 from roadworthy.source.prepared import Source
 from roadworthy.vision.images import find_preprocess, image_loader
 from roadworthy.vision.preprocess import Preprocess
 
 
+class Inputs(Protocol):
+    """What is known of the inputs before there are samples; every `Source` tells it."""
+
+    def input_ranks(self, specs: Sequence[InputSpec]) -> Mapping[str, int] | None:
+        """See `source.prepared.Source`."""
+        ...
+
+    def default_input(self, specs: Sequence[InputSpec]) -> str | None:
+        """See `source.prepared.Source`."""
+        ...
+
+    def declared(self, specs: Sequence[InputSpec]) -> Signature:
+        """See `source.prepared.Source`."""
+        ...
+
+
 def gather_samples(
-    given: Any, source: Source, specs: Sequence[InputSpec], preprocess: Path | None
+    given: Any,
+    source: Inputs,
+    specs: Sequence[InputSpec],
+    preprocess: Path | None,
+    shipped: Preprocess | None = None,
 ) -> tuple[Samples, Preprocess | None]:
     """Return the samples and the contract they were made with, None for arrays.
 
@@ -28,28 +48,35 @@ def gather_samples(
         source: tells names and ranks of the inputs.
         specs: what the user said of the inputs.
         preprocess: the contract named by the user.
+        shipped: a bundle's own contract; it counts before one that lies beside the images.
 
     Raises:
         SamplesError: no such samples, unreadable ones, or objects that aren't feeds.
         UsageError: no samples were given at all.
     """
+    require_samples(given)
+    contract = Preprocess.read(preprocess) if preprocess is not None else shipped
+    if isinstance(given, str | Path):
+        if given == RANDOM:  # a Path of that name is a file's
+            return random_samples(source.declared(specs)), contract
+        path = Path(given)
+        if contract is None:
+            contract = find_preprocess(path, preprocess)
+        ranks = source.input_ranks(specs)
+        loader = image_loader(contract, ranks) if contract is not None else None
+        samples = load_samples(path, ranks, source.default_input(specs), loader)
+        return samples, contract if _from_images(samples) or preprocess is not None else None
+    return Samples.of_arrays(_feeds(given)), contract
+
+
+def require_samples(given: Any) -> None:
+    """Raise `UsageError` where no samples were given at all."""
     if given is None:
         raise UsageError(
             "no samples were given, so nothing could be proven",
             where="--samples",
             remedy="give real inputs; --samples random makes a smoke test and says so",
         )
-    contract = Preprocess.read(preprocess) if preprocess is not None else None
-    if isinstance(given, str | Path):
-        if given == RANDOM:  # a Path of that name is a file's
-            return random_samples(source.declared(specs)), contract
-        path = Path(given)
-        contract = find_preprocess(path, preprocess)
-        ranks = source.input_ranks(specs)
-        loader = image_loader(contract, ranks) if contract is not None else None
-        samples = load_samples(path, ranks, source.default_input(specs), loader)
-        return samples, contract if _from_images(samples) or preprocess is not None else None
-    return Samples.of_arrays(_feeds(given)), contract
 
 
 def _feeds(given: Any) -> list[Feed]:

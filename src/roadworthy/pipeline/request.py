@@ -129,18 +129,17 @@ def make_request(source: Any, samples: Any, **options: Unpack[RequestOptions]) -
             remedy=f"choose among: {', '.join(RequestOptions.__annotations__)}",
         )
     budget = options.get("budget")
-    outputs = _texts(options.get("outputs", ()))
-    names = [name.strip() for text in outputs for name in text.split(",")]
     return Request(
         source=source,
         samples=samples,
         weights=_path(options.get("weights")),
         inputs=parse_inputs(_texts(options.get("inputs", ()))),
-        outputs=tuple(name for name in names if name),
+        outputs=split_names(_texts(options.get("outputs", ()))),
         preprocess=_path(options.get("preprocess")),
         targets=tuple(Target.parse(text) for text in _texts(options.get("targets", ())))
         or (Target(DEFAULT_TARGET),),
         precision=options.get("precision", "auto"),
+        options=tuple(map(parse_option, _texts(options.get("options", ())))),
         budget={} if budget is None else parse_budget(budget),
         objective=options.get("objective", "latency"),
         out=_path(options.get("out")),
@@ -148,6 +147,12 @@ def make_request(source: Any, samples: Any, **options: Unpack[RequestOptions]) -
         trust=options.get("trust", False),
         measure_seconds=options.get("measure_seconds", 10.0),
     )
+
+
+def split_names(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in `--outputs a,b`, which is repeatable."""
+    names = [name.strip() for text in texts for name in text.split(",")]
+    return tuple(name for name in names if name)
 
 
 def parse_option(text: str) -> tuple[str, str, str]:

@@ -1,45 +1,45 @@
-"""Verify again: a bundle on this machine, or a model against what the user trusts."""
+"""Verify a model against what the user trusts; `verify_bundle.py` has the bundles."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from roadworthy.backends import registry
-from roadworthy.backends.base import CompileOptions, Engine
-from roadworthy.bundle.reader import Bundle, CaseData, read_bundle
+from roadworthy.backends.base import CompileOptions
 from roadworthy.core.errors import EXIT_OK, RoadworthyError, UsageError
 from roadworthy.core.inputspec import parse_inputs
-from roadworthy.core.jsonable import number
 from roadworthy.core.reference import Reference
-from roadworthy.core.samples import Samples
-from roadworthy.core.signature import Answers, Feed, Signature
+from roadworthy.core.samples import Samples, read_npz
+from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
-from roadworthy.core.verdict import SelfCheck, Tolerance, Verdict
+from roadworthy.core.verdict import Verdict
 from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.pipeline.account import shape_labels
-from roadworthy.pipeline.gather import check_contract, gather_samples
+from roadworthy.pipeline.adopted import judge_plan
+from roadworthy.pipeline.gather import check_contract, gather_samples, require_samples
 from roadworthy.pipeline.request import DEFAULT_TARGET
+from roadworthy.pipeline.subjects import open_runnable, plan_target
 from roadworthy.source.given import GIVEN, given_reference
 from roadworthy.source.onnx.source import OnnxSource
-from roadworthy.source.opening import open_source
+from roadworthy.source.opening import is_plan, open_source
+from roadworthy.source.prepared import Source
 from roadworthy.verify.answers import Progress, silent, trusted_answers
 from roadworthy.verify.cases import plan_cases
 from roadworthy.verify.engine import tolerances, verify_engine, wrong_answers
-from roadworthy.verify.metrics import compare_pair
-from roadworthy.vision.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One engine's verdict here."""
+    """One engine's verdict here; `rebuilt` says why it was built anew, None where it wasn't."""
 
     target: str
     verdict: Verdict
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    rebuilt: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -78,104 +78,12 @@ class VerifyOutcome:
                     "passed": item.passed,
                     "labels": item.labels,
                     "notes": item.notes,
+                    "rebuilt": item.rebuilt,
                     "verdict": item.verdict,
                 }
                 for item in self.judged
             ],
         }
-
-
-@dataclass(frozen=True)
-class _KeptCase:
-    """A case as the bundle keeps it; see `verify.answers.JudgedCase`."""
-
-    name: str
-    derived: bool
-    sizes: Mapping[str, int]
-    items: Sequence[CaseData]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def pairs(self) -> Iterator[tuple[str, Feed, Answers]]:
-        for item in self.items:
-            yield item.sample, item.feed, item.answers
-
-
-def verify_bundle(path: Path, target: str | None, progress: Progress) -> VerifyOutcome:
-    """Run a bundle's engines here, on its own samples, against its own answers and tolerances.
-
-    Where it keeps image files, its preprocessing is repeated from their bytes too.
-
-    Args:
-        path: the bundle.
-        target: one engine only; None verifies all of them.
-        progress: told what is being done.
-
-    Raises:
-        BundleError: it is damaged.
-        UnavailableError: a runtime or device isn't here.
-    """
-    bundle = read_bundle(path)
-    records = [bundle.record(target)] if target else list(bundle.manifest.engines)
-    cases = [
-        _KeptCase(record.name, record.derived, record.sizes, items)
-        for record, items in bundle.cases()
-    ]
-    contract = _check_contract(bundle, [item for case in cases for item in case.items])
-    judged = []
-    for record in records:
-        name = str(record.target)
-        certificate = bundle.certificate(name)
-        engine = bundle.engine(name)
-        verdict = verify_engine(engine, cases, _limits(certificate), progress)
-        verdict = replace(verdict, self_checks=(*verdict.self_checks, *contract))
-        judged.append(Judged(name, verdict, tuple(certificate["labels"]), _differences(engine)))
-    return VerifyOutcome(tuple(judged), "the bundle's stored answers")
-
-
-def _limits(certificate: Mapping[str, Any]) -> dict[str, Tolerance]:
-    """Return the tolerances that the bundle was verified with; they are never widened."""
-    limits = {}
-    for case in certificate["verdict"]["cases"]:
-        for output in case["outputs"]:
-            tolerance = output["tolerance"]
-            limits[str(output["name"])] = Tolerance(
-                tolerance["metric"], number(tolerance["limit"]), str(tolerance["origin"])
-            )
-    return limits
-
-
-def _check_contract(bundle: Bundle, items: Sequence[CaseData]) -> tuple[SelfCheck, ...]:
-    """Repeat the preprocessing from raw bytes: the feeds must come out to the last bit."""
-    if bundle.preprocess is None:
-        return ()
-    contract = Preprocess.from_json(bundle.preprocess, f"{bundle.path}: preprocess.json")
-    ranks = {spec.name: len(spec.shape) for spec in bundle.signature.inputs if spec.shape}
-    count = 0
-    for item in items:
-        if item.raw is None:
-            continue
-        count += 1
-        made = contract.apply_bytes(item.raw, item.sample, ranks)
-        for name, expected in item.feed.items():
-            got = made[name]
-            if got.shape != expected.shape or not compare_pair(expected, got).bit_equal:
-                detail = f"sample {item.sample}: input {name!r} comes out otherwise here"
-                return (SelfCheck("preprocess", False, detail),)
-    if not count:
-        return ()
-    return (SelfCheck("preprocess", True, f"{count} image files, from raw bytes: bit-equal"),)
-
-
-def _differences(engine: Engine) -> tuple[str, ...]:
-    """Say where this machine isn't what the engine was verified on; it is judged here anew."""
-    here = registry.find(engine.target.backend).fingerprint(engine.target)
-    return tuple(
-        f"verified with {key} {value}, here is {here[key]}"
-        for key, value in engine.fingerprint.items()
-        if key in here and here[key] != value
-    )
 
 
 def verify_model(
@@ -187,26 +95,29 @@ def verify_model(
     preprocess: Path | None = None,
     inputs: Sequence[str] = (),
     target: str | None = None,
+    precision: str | None = None,
     threads: int | None = None,
     trust: bool = False,
     progress: Progress = silent,
 ) -> VerifyOutcome:
-    """Judge an ONNX model on a target.
+    """Judge an ONNX model on a target, or a plan that somebody built.
 
     Args:
-        model: `model.onnx`.
+        model: `model.onnx`, or `old.plan`.
         samples: as for `deploy`.
         reference: an `.npz` of trusted answers, or another SOURCE whose network is trusted; None
-            asks independent oracles.
+            asks independent oracles. A plan has none: it needs a reference.
         weights: of the reference, where that is a factory.
         preprocess: contract for images.
         inputs: `--inputs` specifications.
-        target: where; None is the embedded default.
+        target: where; None is the embedded default, or TensorRT for a plan.
+        precision: what a plan was built in, where it doesn't tell that itself.
         threads: of one inference.
         trust: allow files to run code.
         progress: told what is being done.
 
     Raises:
+        UsageError: options that don't go together, a plan without a reference.
         InputError: unreadable files, samples that don't fit.
         UnavailableError: the target isn't here, or refuses the model.
     """
@@ -217,12 +128,26 @@ def verify_model(
             where=f"--weights {weights}",
             remedy="name its code too: --reference module.py:factory",
         )
+    if is_plan(model):
+        plan_target(model, target)
+        require_samples(samples)
+        trusted_by = _judge_of_plan(model, reference, weights, trust)
+        plan = open_runnable(model, target=target, specs=specs).engine()
+        said = judge_plan(plan, samples, specs, trusted_by, preprocess, precision, progress)
+        judged = Judged(str(plan.target), said.verdict, said.labels, said.notes)
+        return VerifyOutcome((judged,), said.judge)
+    if precision is not None:
+        raise UsageError(
+            "a precision is stated of plans only; an .onnx is compiled in FP32",
+            where=f"--precision {precision}",
+            remedy="leave it out; or deploy the network in that precision",
+        )
     where = Target.parse(target or DEFAULT_TARGET)
     backend = registry.find(where.backend)
     source = open_source(model)
     if not isinstance(source, OnnxSource):
         raise UsageError(
-            "verify judges what was made from a network: a bundle or an .onnx",
+            "verify judges what was made from a network: a bundle, an .onnx or a .plan",
             where=model,
             remedy="roadworthy deploy takes the network itself",
         )
@@ -261,3 +186,19 @@ def _reference(
         return given_reference(Path(reference), samples, signature)
     other = open_source(reference, weights, trust=trust)
     return other.reference(signature, samples, progress)
+
+
+def _judge_of_plan(
+    plan: str, reference: str | None, weights: Path | None, trust: bool
+) -> Source | Path:
+    """Return who judges a plan. Opened before the plan: what is wrong here needs no TensorRT."""
+    if reference is None:
+        raise UsageError(
+            "a plan holds no network that could be asked for the right answers",
+            where=plan,
+            remedy="say what is right: --reference answers.npz, model.onnx or module.py:factory",
+        )
+    if reference.endswith(".npz"):
+        read_npz(Path(reference))
+        return Path(reference)
+    return open_source(reference, weights, trust=trust)

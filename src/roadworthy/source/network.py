@@ -74,9 +74,10 @@ class NetworkSource:
         return Baseline("PyTorch eager, FP32", self._network.run_callable)
 
     def reference(self, signature: Signature, samples: Samples, progress: Progress) -> Reference:
-        """See `Source`."""
-        network = self._network.with_inputs([spec.name for spec in signature.inputs])
-        named = network.with_outputs([spec.name for spec in signature.outputs])
+        """See `Source`. A signature without inputs, or without outputs, leaves its own names."""
+        inputs = [spec.name for spec in signature.inputs]
+        network = self._network.with_inputs(inputs) if inputs else self._network
+        named = network.with_outputs([spec.name for spec in signature.outputs] or None)
         progress("reference: PyTorch", 0.0)
         return named.reference(samples[0])
 
@@ -97,6 +98,7 @@ class NetworkSource:
         signature = network.signature(first, specs)
         samples.check(signature)
         reference = network.reference(first)
+        calling = network.calling(first)
         trusted = trusted_answers(reference, plan_cases(signature, samples), progress)
         try:
             model, attempts = self._export(network, signature, first, trusted, progress)
@@ -104,7 +106,7 @@ class NetworkSource:
             trusted.close()
             raise
         baseline = Baseline("PyTorch eager, FP32", network.run_callable)
-        return Prepared(model, signature, reference, trusted, attempts, baseline)
+        return Prepared(model, signature, reference, trusted, attempts, baseline, calling)
 
     def _export(
         self,

@@ -14,11 +14,9 @@ _NOT_YET = {
     ".pb": "TensorFlow frozen graphs",
     ".keras": "Keras models",
     ".h5": "Keras models",
-    ".plan": "TensorRT plans",
-    ".trt": "TensorRT plans",
-    ".engine": "TensorRT plans",
     ".xml": "OpenVINO models",
 }
+_PLANS = frozenset({".plan", ".trt", ".engine"})
 _NEVER = {
     ".caffemodel": "Caffe",
     ".prototxt": "Caffe",
@@ -26,6 +24,11 @@ _NEVER = {
     ".params": "MXNet",
     ".nvdla": "NVDLA",
 }
+
+
+def is_plan(text: str) -> bool:
+    """Tell whether a text names a TensorRT engine file: that can run, but holds no network."""
+    return Path(text).suffix.lower() in _PLANS
 
 
 def open_source(text: str, weights: Path | None = None, *, trust: bool = False) -> Source:
@@ -44,7 +47,11 @@ def open_source(text: str, weights: Path | None = None, *, trust: bool = False) 
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         if weights is not None:
-            raise UsageError("an ONNX file has its weights inside", where=f"--weights {weights}")
+            raise UsageError(
+                "an ONNX file has its weights inside",
+                where=f"--weights {weights}",
+                remedy="leave it out",
+            )
         from roadworthy.source.onnx.source import OnnxSource
 
         return OnnxSource(path)
@@ -78,7 +85,11 @@ def _open_network(text: str, weights: Path | None, trust: bool) -> Source:
 
     if text.lower().endswith(".pt2"):
         if weights is not None:
-            raise UsageError("a .pt2 file has its weights inside", where=f"--weights {weights}")
+            raise UsageError(
+                "a .pt2 file has its weights inside",
+                where=f"--weights {weights}",
+                remedy="leave it out",
+            )
         return NetworkSource(open_exported(Path(text), trust))
     return NetworkSource(open_torch(text, weights, trust))
 
@@ -93,6 +104,13 @@ def _refusal(text: str, path: Path, suffix: str) -> UsageError:
     if suffix == ".py":
         return UsageError(
             "which function builds the network?", where=text, remedy=f"write {text}:FACTORY"
+        )
+    if suffix in _PLANS:
+        return UsageError(
+            "a TensorRT plan holds no network: it can't be deployed elsewhere, nor judge others",
+            where=text,
+            remedy=f"roadworthy verify {text} --reference F.npz|MODEL --samples PATH judges it; "
+            "or deploy the network that it was made from",
         )
     if suffix in _NEVER:
         return UsageError(

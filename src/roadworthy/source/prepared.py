@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from roadworthy.core.certificate import ExportAttempt
 from roadworthy.core.inputspec import InputSpec
@@ -36,6 +36,8 @@ class Prepared:
         trusted: the judge's answers; closed by whoever asked for them.
         exports: how the model came to be; empty for an ONNX file.
         baseline: the source framework itself, None where there is none.
+        calling: how Python calls the source and what it returns, None where that isn't known; see
+            `source.torch.opened.TorchSource.calling`.
     """
 
     model: ir.Model
@@ -44,6 +46,7 @@ class Prepared:
     trusted: TrustedAnswers
     exports: tuple[ExportAttempt, ...]
     baseline: Baseline | None
+    calling: Mapping[str, Any] | None = None
 
 
 class Source(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from roadworthy.backends.base import Engine, Session
-from roadworthy.core.errors import RoadworthyError, UsageError, WrongAnswersError
+from roadworthy.core.errors import DiedError, RoadworthyError, UsageError, WrongAnswersError
 from roadworthy.core.signature import dtype_name
 from roadworthy.core.verdict import CaseVerdict, Tolerance, Verdict
 from roadworthy.verify.answers import JudgedCase, Progress, TrustedAnswers, silent
@@ -48,6 +48,9 @@ def verify_engine(
         cases: at least one, the samples first: the self-checks take their inputs from it.
         limits: the tolerance of every output that is judged.
         progress: told what is being done.
+
+    Raises:
+        DiedError: its worker died, so that there is nothing to judge; says at which sample.
     """
     judged = judge_cases(engine, cases, limits, progress)
     started = time.perf_counter()
@@ -97,6 +100,11 @@ def _judge_case(
         started = time.perf_counter()
         try:
             answers = session.run(feed)
+        except DiedError as error:
+            # No verdict: whoever is dead has given no wrong answer, and gives no other one either.
+            at = f"case {case.name}, sample {name}"
+            where = f"{error.where}; {at}" if error.where else at
+            raise DiedError(error.what, where=where, remedy=error.remedy) from error
         except RoadworthyError as error:
             failures.append(f"sample {name}: the engine gave no answer: {error.what}")
             continue

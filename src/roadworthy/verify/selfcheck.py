@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from roadworthy.backends.base import Engine, Session
-from roadworthy.core.errors import RoadworthyError
+from roadworthy.core.errors import DiedError, RoadworthyError
 from roadworthy.core.signature import Answers, Array, Dim, Feed
 from roadworthy.core.verdict import SelfCheck, Tolerance
 from roadworthy.verify.metrics import compare_pair
@@ -53,9 +53,11 @@ def self_checks(
 
 
 def _guarded(name: str, check: Callable[[], tuple[bool, str]]) -> SelfCheck:
-    """Run one check; an engine that raises has failed it."""
+    """Run one check; an engine that raises has failed it, one that died is none to check."""
     try:
         passed, detail = check()
+    except DiedError:
+        raise
     except RoadworthyError as error:
         return SelfCheck(name, False, f"the engine failed: {error.what}")
     return SelfCheck(name, passed, detail)

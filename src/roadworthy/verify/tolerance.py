@@ -30,6 +30,14 @@ REDUCED_FACTOR = 8.0
 # More than this is no rounding any more, whatever the depth.
 REDUCED_CEILING = 5e-2
 REDUCED_MISMATCH = 1e-2
+# A quantised engine against the same Q/DQ graph computed literally, operator by operator, in FP32:
+# a runtime may fuse and round otherwise, which moves single values by a step. Clean engines stay
+# within 1.2 times the literal error (UNet, DETR- and YOLO-like networks on ONNX Runtime and
+# OpenVINO); the one that was wrong (OpenVINO with signed activations) had 30 times.
+LITERAL_FACTOR = 2.0
+# More than this (12 dB) isn't the same network any more, whatever its Q/DQ graph says.
+QUANTISED_CEILING = 0.25
+QUANTISED_MISMATCH = 0.1
 # Two oracles that compute the same network in FP32 and FP64 differ by rounding. Ten times the
 # largest difference seen between right ones is 1e-3; more means that one of them is wrong.
 ORACLES_AGREE = 1e-3
@@ -105,6 +113,26 @@ def reduced_tolerance(precision: str, depth: int, *, floating: bool) -> Toleranc
     limit = min(limit, REDUCED_CEILING)
     origin = f"known error of {precision}: 8·u·√depth, u = {UNIT_ROUNDOFF[precision]:.2g}"
     return Tolerance("relative_l2", limit, f"{origin}, depth {depth}, at most {REDUCED_CEILING}")
+
+
+def quantised_ceiling(exact: Tolerance) -> Tolerance:
+    """Return how far quantisation itself may move an output, by its FP32 tolerance."""
+    limit = QUANTISED_CEILING if exact.metric == "relative_l2" else QUANTISED_MISMATCH
+    return Tolerance(exact.metric, limit, "the most that quantisation may cost")
+
+
+def quantised_tolerance(literal: float, exact: Tolerance) -> Tolerance:
+    """Return the tolerance of a quantised engine's output.
+
+    Args:
+        literal: the error of the same Q/DQ graph computed literally, on the same samples; in the
+            metric of `exact`.
+        exact: the output's FP32 tolerance, below which no engine needs to come.
+    """
+    ceiling = quantised_ceiling(exact)
+    limit = min(max(LITERAL_FACTOR * literal, exact.limit), ceiling.limit)
+    origin = f"{LITERAL_FACTOR:.0f} × {literal:.2g}, the error of its Q/DQ graph computed literally"
+    return Tolerance(exact.metric, limit, f"{origin}; at most {ceiling.limit}")
 
 
 def is_floating(dtype: str) -> bool:

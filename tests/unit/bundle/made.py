@@ -66,6 +66,7 @@ def engine(target: str = "onnxruntime") -> Engine:
         files={"model.onnx": model()},
         options=CompileOptions(threads=1, spinning=False),
         fingerprint={"runtime": "onnxruntime", "version": "1.31.1", "machine": "x86_64"},
+        log=("[I] parsing", "[W] ünusual: a line", ""),
     )
 
 

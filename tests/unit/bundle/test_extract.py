@@ -30,6 +30,7 @@ def test_plain_files_come_out(bundle, tmp_path):
     assert files == {
         "README.txt",
         "certificates/onnxruntime.json",
+        "certificates/onnxruntime.log",
         "contract.json",
         "model.onnx",
         "preprocess.json",

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.cli import made
 
-COMMANDS = ["deploy", "verify", "bench", "predict", "report", "doctor", "bundle"]
+COMMANDS = ["deploy", "verify", "bench", "run", "predict", "report", "doctor", "bundle"]
 
 
 @pytest.fixture
@@ -30,6 +30,8 @@ def place(tmp_path):
         (["verify"], "subject"),
         (["bench"], "subjects"),
         (["bench", "a.rw", "--seconds", "0"], "--seconds"),
+        (["run", "a.rw"], "--out"),
+        (["run", "--out", "a.npz"], "subject"),
         (["predict", "a.rw"], "images"),
         (["report", "a.rw"], "--out"),
         (["bundle", "nosuch"], "nosuch"),

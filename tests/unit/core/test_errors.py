@@ -16,6 +16,7 @@ EXIT_CODES = {
     "UntrustedError": 2,
     "WrongAnswersError": 3, "OraclesDisagreeError": 3,
     "UnavailableError": 4, "MissingExtraError": 4, "CompileError": 4, "RunError": 4,
+    "DiedError": 4,
     "BudgetError": 5,
 }  # fmt: skip
 

@@ -20,6 +20,7 @@ def test_texts_become_words():
         inputs=["x[batch=1..4,3]"],
         outputs=["a,b", "c"],
         targets=["onnxruntime:cpu"],
+        options=["onnxruntime.some=1=2"],
         budget="mvre=0.01",
         out="m.rw",
     )
@@ -27,6 +28,7 @@ def test_texts_become_words():
     assert request.inputs[0].shape == (Dim("batch", 1, 4), 3)
     assert request.outputs == ("a", "b", "c")
     assert request.targets == (Target("onnxruntime", "cpu"),)
+    assert request.options == (("onnxruntime", "some", "1=2"),)
     assert request.budget == {"mvre": 0.01}
     assert request.out == Path("m.rw")
 

@@ -5,10 +5,12 @@ The engine is the ONNX file itself with stated session options (ADR 0002).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Runner, Session, Support
+from roadworthy.backends.base import CompileOptions, Engine, Runner, Say, Session, Support, quiet
 from roadworthy.backends.onnxruntime.exchange import Exchange
+from roadworthy.backends.onnxruntime.origins import name_origins
 from roadworthy.backends.place import open_place, open_runner
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import RoadworthyError, UnavailableError, UsageError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 RUNTIME = "roadworthy.backends.onnxruntime.runtime"
+# INT8 is in the graph, as Q/DQ, before it comes here (ADR 0001).
+PRECISIONS = ("fp32", "int8")
 
 
 class OnnxRuntimeBackend:
@@ -42,7 +46,12 @@ class OnnxRuntimeBackend:
         return Support(True)
 
     def compile(
-        self, model: ir.Model, signature: Signature, target: Target, options: CompileOptions
+        self,
+        model: ir.Model,
+        signature: Signature,
+        target: Target,
+        options: CompileOptions,
+        say: Say = quiet,
     ) -> Engine:
         """Serialise the model and open it once, so that a refusal comes now and not later."""
         _check(options)
@@ -51,7 +60,7 @@ class OnnxRuntimeBackend:
             raise UnavailableError(support.reason, where=str(target), remedy=support.remedy)
         Exchange(signature)
         with open_place(RUNTIME, target.where) as place:
-            built = place.build(to_files(model, "model.onnx"), _spec(target, options))
+            built = place.build(to_files(model, "model.onnx"), _spec(target, options), say)
             fingerprint = place.describe(target.device)
         return Engine(target, signature, built.files, options, fingerprint, built.log, built.proof)
 
@@ -67,15 +76,16 @@ class OnnxRuntimeBackend:
         runner = open_runner(
             RUNTIME, target.where, False, engine.files, _spec(target, engine.options)
         )
-        return Session(engine.signature, _Exchanging(runner, exchange))
+        return Session(engine.signature, _Exchanging(runner, exchange, engine.files))
 
 
 class _Exchanging:
-    """A runner that takes and gives the signature's dtypes."""
+    """A runner that takes and gives the signature's dtypes and speaks of the model's nodes."""
 
-    def __init__(self, runner: Runner, exchange: Exchange) -> None:
+    def __init__(self, runner: Runner, exchange: Exchange, files: Mapping[str, bytes]) -> None:
         self._runner = runner
         self._exchange = exchange
+        self._files = files
         self.times_itself = getattr(runner, "times_itself", False)
 
     def run(self, feed: dict[str, Array]) -> Answers:
@@ -85,7 +95,9 @@ class _Exchanging:
         return self._runner.time(self._exchange.inputs(feed), runs, lead)
 
     def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
-        return self._runner.profile(self._exchange.inputs(feed), runs)
+        rows = self._runner.profile(self._exchange.inputs(feed), runs)
+        name_origins(rows, self._files)
+        return rows
 
     def close(self) -> None:
         self._runner.close()
@@ -103,7 +115,7 @@ def _spec(target: Target, options: CompileOptions) -> dict[str, Any]:
 
 
 def _check(options: CompileOptions) -> None:
-    if options.precision != "fp32":
+    if options.precision not in PRECISIONS:
         raise UnavailableError(
             f"ONNX Runtime can't be built for precision {options.precision} yet",
             where="--precision",

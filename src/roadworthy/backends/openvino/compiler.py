@@ -6,12 +6,13 @@ bound to one CPU. The option `cache_dir` keeps that beside the machine it belong
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Runner, Session, Support
+from roadworthy.backends.base import CompileOptions, Engine, Runner, Say, Session, Support, quiet
+from roadworthy.backends.many import run_each
 from roadworthy.backends.openvino.exchange import Exchange
-from roadworthy.backends.openvino.names import onnx_names
+from roadworthy.backends.openvino.names import onnx_names, origins
 from roadworthy.backends.openvino.options import OpenVinoOptions
 from roadworthy.backends.place import open_place, open_runner
 from roadworthy.core.cpus import usable_cpus
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 RUNTIME = "roadworthy.backends.openvino.runtime"
-PRECISIONS = ("fp32", "bf16", "fp16")
+# INT8 is in the graph, as Q/DQ, before it comes here (ADR 0001); what is left is FP32.
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
 class OpenVinoBackend:
@@ -47,7 +49,12 @@ class OpenVinoBackend:
         return Support(True)
 
     def compile(
-        self, model: ir.Model, signature: Signature, target: Target, options: CompileOptions
+        self,
+        model: ir.Model,
+        signature: Signature,
+        target: Target,
+        options: CompileOptions,
+        say: Say = quiet,
     ) -> Engine:
         """Compile once where the target is, so that a refusal comes now and not later.
 
@@ -61,7 +68,7 @@ class OpenVinoBackend:
             raise UnavailableError(support.reason, where=str(target), remedy=support.remedy)
         Exchange(signature)
         with open_place(RUNTIME, target.where) as place:
-            built = place.build(to_files(model, "model.onnx"), spec)
+            built = place.build(to_files(model, "model.onnx"), spec, say)
             fingerprint = place.describe(target.device)
         return Engine(target, signature, built.files, options, fingerprint, built.log, built.proof)
 
@@ -90,6 +97,10 @@ class _Exchanging:
     def run(self, feed: dict[str, Array]) -> Answers:
         return self._exchange.outputs(self._runner.run(self._exchange.inputs(feed)))
 
+    def run_many(self, feeds: Iterable[dict[str, Array]]) -> Generator[Answers, None, None]:
+        for answers in run_each(self._runner, map(self._exchange.inputs, feeds)):
+            yield self._exchange.outputs(answers)
+
     def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
         return self._runner.time(self._exchange.inputs(feed), runs, lead)
 
@@ -97,7 +108,7 @@ class _Exchanging:
         names = onnx_names(self._files)
         rows = self._runner.profile(self._exchange.inputs(feed), runs)
         for row in rows:
-            row["onnx"] = [names[name] for name in row["onnx"] if name in names]
+            row["onnx"] = origins([*row["onnx"], row["name"]], names)
         return rows
 
     def close(self) -> None:
@@ -127,6 +138,7 @@ def _spec(signature: Signature, target: Target, options: CompileOptions) -> dict
         "outputs": [spec.name for spec in signature.outputs],
         "pinning": own.pinning,
         "cache_dir": own.cache_dir,
+        "mode": own.mode,
     }
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+
+# What a plugin puts behind a node's name when it makes several steps of the node.
+_PORTS = re.compile(r"(\.\d+)+$")
 
 
 def onnx_names(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -24,3 +28,14 @@ def onnx_names(files: Mapping[str, bytes]) -> dict[str, str]:
             if alias:
                 names.setdefault(alias, label)
     return names
+
+
+def origins(told: Iterable[str], names: Mapping[str, str]) -> list[str]:
+    """Return the ONNX nodes that an executed step came from, each once.
+
+    Args:
+        told: the names that OpenVINO gives for it.
+        names: see `onnx_names`.
+    """
+    found = (names.get(name) or names.get(_PORTS.sub("", name)) for name in told)
+    return list(dict.fromkeys(name for name in found if name))

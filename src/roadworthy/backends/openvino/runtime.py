@@ -12,10 +12,24 @@ import platform
 import statistics
 import sys
 import tempfile
-from contextlib import contextmanager
+from collections import deque
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Generator,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 
@@ -42,7 +56,13 @@ def _import_without_telemetry() -> Any:
 ov = _import_without_telemetry()
 
 # Our word for a precision: OpenVINO's word for it, and the capability that a device must have.
-PRECISIONS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "fp16": ("f16", "FP16")}
+PRECISIONS = {
+    "fp32": ("f32", "FP32"),
+    "bf16": ("bf16", "BF16"),
+    "fp16": ("f16", "FP16"),
+    # The Q/DQ of the graph decide; the hint is for what they leave.
+    "int8": ("f32", "INT8"),
+}
 # What plugins call a 16-bit float in the graph that they execute.
 _HALVES = {"bf16": "bf16", "f16": "f16", "fp16": "f16"}
 _FLOATS = {"f32": "f32", "fp32": "f32", **_HALVES}
@@ -123,7 +143,7 @@ class Runner:
     `spec`: "device" (None is the CPU), "precision" ("fp32", "bf16", "fp16"), "threads" (None takes
     what the process may use), "shapes" (input name to a list of sizes or [low, high],
     high None if unbounded), "inputs" and "outputs" (their names), "pinning", "cache_dir" (None: no
-    cache).
+    cache), "mode" ("latency", "throughput").
     """
 
     def __init__(self, files: Mapping[str, bytes], spec: Mapping[str, Any]) -> None:
@@ -135,6 +155,10 @@ class Runner:
                 self._compiled = self._compile(profiling=False)
                 self._check_precision(_floats_by_type(_steps(self._compiled)))
             self._request = self._compiled.create_infer_request()
+            # As many runs as OpenVINO says keep the device busy; 1 on a CPU for latency.
+            self._most = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._idle: List[Any] = []
+        self._flying: List[Any] = []
         self._inputs: Ports = _ports(self._compiled.inputs, spec)
         self._outputs = _outputs(self._compiled.outputs, spec["outputs"])
 
@@ -177,6 +201,9 @@ class Runner:
             "devices": [str(name) for name in self._compiled.get_property("EXECUTION_DEVICES")],
             "threads": _property(self._compiled, "INFERENCE_NUM_THREADS"),
             "pinning": _property(self._compiled, "ENABLE_CPU_PINNING"),
+            "mode": self._spec.get("mode", "latency"),
+            "streams": _property(self._compiled, "NUM_STREAMS"),
+            "requests": self._most,
             "precision": {
                 "asked": self._spec["precision"],
                 "steps": {kind: len(names) for kind, names in sorted(ran.items())},
@@ -192,13 +219,78 @@ class Runner:
         kept = _lend(self._request, self._inputs, feed)
         with _plainly():
             self._request.infer(share_outputs=True)
-        answers = {name: self._take(index, kind) for name, index, kind in self._outputs}
+        answers = self._answers(self._request)
         # Not before: an output may be an input's own memory.
         del kept
         return answers
 
-    def _take(self, index: int, kind: Any) -> np.ndarray:
-        tensor = self._request.get_output_tensor(index)
+    def run_many(
+        self, feeds: Iterable[Dict[str, np.ndarray]]
+    ) -> Generator[Dict[str, np.ndarray], None, None]:
+        """Yield the answers to feeds in order; as many runs overlap as the proof's "requests".
+
+        Feeds are copied: whoever makes them may use its arrays again while a run reads them. A
+        failure, be it to make a feed or to run it, comes after the answers to those before it.
+        """
+        source = iter(feeds)
+        flying: Deque[Tuple[Any, Any]] = deque()
+        failure: Optional[BaseException] = None
+        ready: Optional[Dict[str, np.ndarray]] = None
+        more = True
+        try:
+            while True:
+                while more and len(flying) < self._most:
+                    try:
+                        flying.append(self._launch(next(source)))
+                    except StopIteration:
+                        more = False
+                    except Exception as error:
+                        failure, more = error, False
+                if ready is not None:
+                    yield ready
+                if not flying:
+                    break
+                ready = self._land(*flying.popleft())
+            if failure is not None:
+                raise failure
+        finally:
+            for request, _ in flying:
+                self._stop(request)
+
+    def _launch(self, feed: Mapping[str, np.ndarray]) -> Tuple[Any, Any]:
+        """Start a run; return its request, and what must be kept until it has ended."""
+        with _plainly():
+            request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+            copies = {name: array.copy() for name, array in feed.items()}
+            kept = _lend(request, self._inputs, copies)
+            request.start_async(share_inputs=True)
+        self._flying.append(request)
+        return request, (copies, kept)
+
+    def _land(self, request: Any, kept: Any) -> Dict[str, np.ndarray]:
+        """Wait for a run's answers; `kept` is the memory that it reads, and may answer with."""
+        with _plainly():
+            request.wait()
+        self._flying.remove(request)
+        answers = self._answers(request)
+        self._idle.append(request)
+        del kept
+        return answers
+
+    def _stop(self, request: Any) -> None:
+        """End a run that nobody waits for any more; its memory may only go then."""
+        if request in self._flying:
+            self._flying.remove(request)
+            with suppress(Exception):  # that it was cancelled, or why it failed
+                request.cancel()
+                request.wait()
+            self._idle.append(request)
+
+    def _answers(self, request: Any) -> Dict[str, np.ndarray]:
+        return {name: self._take(request, index, kind) for name, index, kind in self._outputs}
+
+    def _take(self, request: Any, index: int, kind: Any) -> np.ndarray:
+        tensor = request.get_output_tensor(index)
         if _is_packed(kind):
             return _unpack(tensor.data, kind.bitwidth, tuple(tensor.shape))
         array = np.array(tensor.data)
@@ -236,8 +328,8 @@ class Runner:
                 "name": name,
                 "onnx": origins.get(name, {}).get("origins", []),
                 "kind": kinds[name],
-                "precision": origins.get(name, {}).get("precision", ""),
-                "primitive": origins.get(name, {}).get("primitive", ""),
+                "precision": _precision(origins.get(name, {}).get("precision", "")),
+                "tactic": origins.get(name, {}).get("primitive", ""),
                 "median_us": median,
                 "share": median / total,
             }
@@ -245,7 +337,10 @@ class Runner:
         ]
 
     def close(self) -> None:
-        """Release the request and the compiled model."""
+        """Release the requests and the compiled model, after what still runs has ended."""
+        for request in list(self._flying):
+            self._stop(request)
+        self._idle.clear()
         self.__dict__.pop("_request", None)
         self.__dict__.pop("_compiled", None)
 
@@ -260,9 +355,9 @@ def _properties(device: str, spec: Mapping[str, Any]) -> Dict[str, Any]:
             raise RuntimeError("OpenVINO's %s has no %s here, only %s" % (name, hint, _some(able)))
     properties: Dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": hint,
-        "PERFORMANCE_HINT": "LATENCY",
+        "PERFORMANCE_HINT": spec.get("mode", "latency").upper(),
     }
-    if spec["precision"] == "fp32":
+    if spec["precision"] in ("fp32", "int8"):
         # Also no quantised activations or attention caches, which are on by default.
         properties["EXECUTION_MODE_HINT"] = "ACCURACY"
     if device == "AUTO":
@@ -272,7 +367,8 @@ def _properties(device: str, spec: Mapping[str, Any]) -> Dict[str, Any]:
         properties["INFERENCE_NUM_THREADS"] = spec.get("threads") or _affinity()
         # The number of threads that was asked for, also if two of them share a core.
         properties["ENABLE_HYPER_THREADING"] = True
-        properties["NUM_STREAMS"] = 1
+        if properties["PERFORMANCE_HINT"] == "LATENCY":
+            properties["NUM_STREAMS"] = 1
         # Pinned threads of two processes or containers meet on the same first cores, and each
         # takes twice as long.
         properties["ENABLE_CPU_PINNING"] = bool(spec.get("pinning"))
@@ -437,6 +533,14 @@ def _steps(compiled: Any) -> List[Dict[str, Any]]:
             }
         )
     return steps
+
+
+def _precision(kind: str) -> str:
+    """Return the usual word for OpenVINO's name of an element type: fp32 for f32, int8 for i8."""
+    for short, usual in (("bf", "bf"), ("fp", "fp"), ("f", "fp"), ("i", "int"), ("u", "uint")):
+        if kind.startswith(short) and kind[len(short) :].isdigit():
+            return usual + kind[len(short) :]
+    return kind
 
 
 def _floats_by_type(steps: Sequence[Mapping[str, Any]]) -> Dict[str, List[str]]:

@@ -1,7 +1,7 @@
 """NVIDIA TensorRT: ONNX to a plan, a plan to answers; one code base for 8.6, 10 and 11.
 
 - `compiler.py`: the host half: what is supported, dialect, fingerprint, build cache.
-- `runtime.py`: the target half: build, run, time, profile. Sent to where the GPU is.
+- `runtime/`: the target half: build, run, time, profile. Sent to where the GPU is.
 - `options.py`: the options of `--option name=value`, frozen and hashed.
 - `lower.py`, `opset.py`, `profiles.py`: the ONNX model as a version reads it, and what to build.
 - `fingerprint.py`: what a plan is tied to, checked before it is loaded.

@@ -6,10 +6,13 @@ Builds always run in a worker process: a builder that crashes or fills the memor
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Session, Support
-from roadworthy.backends.place import BuildResult, Say, open_place, open_runner, quiet
+from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
+from roadworthy.backends.place import BuildResult
+from roadworthy.backends.shared import KeptWorkers, Workers
 from roadworthy.backends.tensorrt import cache
 from roadworthy.backends.tensorrt.exchange import Exchanging, travelling
 from roadworthy.backends.tensorrt.fingerprint import check
@@ -23,7 +26,7 @@ from roadworthy.core.target import Target
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 # The runtime's name of the kernel timings among the built files; they don't ship.
 TIMINGS = "timing.cache"
 
@@ -36,6 +39,9 @@ class TensorRTBackend:
     """TensorRT 8.5 to 11 on an NVIDIA GPU, here, in another interpreter or on another host."""
 
     name = "tensorrt"
+
+    def __init__(self) -> None:
+        self._workers = Workers(RUNTIME)
 
     def supports(self, target: Target) -> Support:
         """Tell whether TensorRT of this version, a driver and the GPU are to be had there."""
@@ -54,7 +60,7 @@ class TensorRTBackend:
             UnavailableError: no TensorRT, CUDA runtime, driver or such GPU there.
         """
         # Isolated: loading 1 GB of libraries to ask a question is the worker's business.
-        with open_place(RUNTIME, target.where, isolated=True) as place:
+        with self._workers.place(target) as place:
             found = place.describe(target.device)
         _known[_place_of(target)] = found
         return found
@@ -82,7 +88,7 @@ class TensorRTBackend:
                 where="--precision",
                 remedy=f"choose one of {', '.join(PRECISIONS)}",
             )
-        with open_place(RUNTIME, target.where, isolated=True) as place:
+        with self._workers.place(target) as place:
             found = _known[_place_of(target)] = place.describe(target.device)
             support = _version_support(target, found)
             if not support.ok:
@@ -102,15 +108,23 @@ class TensorRTBackend:
         """
         own = parse_options(engine.options.extra)
         found = _known.get(_place_of(engine.target)) or self.fingerprint(engine.target)
-        check(engine.fingerprint, found, str(engine.target), own.compatibility)
+        notes = check(engine.fingerprint, found, str(engine.target), own.compatibility)
         spec = {
             "device": engine.target.device,
             "graphs": own.graphs,
             "inputs": travelling(engine.signature.inputs),
             "outputs": travelling(engine.signature.outputs),
         }
-        runner = open_runner(RUNTIME, engine.target.where, False, engine.files, spec)
-        return Session(engine.signature, Exchanging(runner, engine.signature))
+        runner = self._workers.runner(engine.target, False, engine.files, spec)
+        return Session(engine.signature, Exchanging(runner, engine.signature), notes)
+
+    def one_worker(self) -> AbstractContextManager[KeptWorkers]:
+        """Use one worker for all that is built and opened here within a `with` block.
+
+        For many small models: to start a worker, load TensorRT and make a CUDA context takes
+        seconds. A worker that dies is replaced.
+        """
+        return self._workers.kept()
 
 
 def _built(
@@ -126,7 +140,7 @@ def _built(
     known = cache.load_engine(key) if own.build_cache else None
     if known is not None:
         say("this engine was built before: taken from the cache")
-        return known
+        return replace(known, proof={**known.proof, "from_cache": True})
     timings = cache.load_timings(found) if own.timing_cache else None
     result: BuildResult = place.build(files, {**spec, "timing_cache": timings}, say)
     written = result.files.get(TIMINGS)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from roadworthy.backends.device import device_run
 from roadworthy.core.errors import UnavailableError
 from roadworthy.core.signature import Answers, Array, Signature, TensorSpec
 
@@ -34,6 +35,8 @@ class Exchanging:
 
     def __init__(self, runner: Any, signature: Signature) -> None:
         self.raw = runner
+        # On the GPU, those of other element types are left to `run`.
+        self.run_device = device_run(runner)
         self._inputs = {s.name: _RAW[s.dtype] for s in signature.inputs if s.dtype in _RAW}
         self._outputs = {s.name: _dtype(s.dtype) for s in signature.outputs if s.dtype in _RAW}
 

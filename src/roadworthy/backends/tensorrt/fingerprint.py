@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from roadworthy.backends.base import REBUILD
 from roadworthy.core.errors import UnavailableError
 
 # A plan loads with these equal; TensorRT refuses all else (or, worse, crashes).
@@ -61,8 +62,7 @@ def check(
         raise UnavailableError(
             "this engine can't be loaded here: " + "; ".join(differences.fatal),
             where=where,
-            remedy="deploy again for this target, or rebuild the engine from the bundle's ONNX "
-            "model: roadworthy deploy MODEL.onnx --target tensorrt",
+            remedy=REBUILD,
         )
     return differences.notes
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,29 @@ _DTYPES = {
     "INT64": "int64",
     "BOOL": "bool",
 }
+# From what loses most to what loses nothing: an engine is as exact as its least exact layer.
+_LOSSES = ("fp8", "int8", "bf16", "fp16", "tf32", "fp32")
+
+
+def read_plan(path: Path) -> bytes:
+    """Return a plan file's content; what is in it, only TensorRT can say.
+
+    Raises:
+        InputError: missing, unreadable or empty.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"the plan can't be read: {error.strerror}",
+            where=str(path),
+            remedy="give the path of a .plan, .trt or .engine file",
+        ) from error
+    if not content:
+        raise InputError(
+            "the plan is empty", where=str(path), remedy="copy it again, or build it anew"
+        )
+    return content
 
 
 def adopt(path: Path, target: Target) -> Engine:
@@ -33,22 +57,19 @@ def adopt(path: Path, target: Target) -> Engine:
     Symbolic axes are named after their tensor and position, `image_axis0`, with the widest range
     over the plan's optimisation profiles.
 
+    `options.precision` is what its layers tell; see `precision_told`.
+
     Raises:
-        InputError: the file can't be read, or is no plan.
+        InputError: the file can't be read, or NumPy has no such tensors.
         CompileError: TensorRT there can't load it; its reason is in the message.
         UnavailableError: no TensorRT or GPU there.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror}", where=str(path)) from error
-    if not content:
-        raise InputError(f"{path} is empty", where=str(path))
+    content = read_plan(path)
     with open_place(RUNTIME, target.where, isolated=True) as place:
         fingerprint = place.describe(target.device)
         built = place.build({path.name: content}, {"task": "adopt", "device": target.device})
     signature = signature_of_plan(built.proof["tensors"])
-    options = CompileOptions(precision="fp32")
+    options = CompileOptions(precision=precision_told(built.proof).precision)
     return Engine(target, signature, built.files, options, fingerprint, built.log, built.proof)
 
 
@@ -59,6 +80,66 @@ def signature_of_plan(tensors: list[Mapping[str, Any]]) -> Signature:
         tuple(spec for is_input, spec in specs if is_input),
         tuple(spec for is_input, spec in specs if not is_input),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a plan's layers tell of its precision.
+
+    Attributes:
+        precision: the least exact one found; "fp32", the strictest, where nothing is told.
+        sure: False where that may not be all: layers that tell nothing, or hide their inside.
+        why: for people, e.g. "3 of 12 layers of the plan run in fp16".
+    """
+
+    precision: str
+    sure: bool
+    why: str
+
+
+def precision_told(proof: Mapping[str, Any]) -> Told:
+    """Return what the account of a plan's layers (`Engine.proof`) tells of its precision.
+
+    A plan that was built without detailed profiling verbosity (trtexec's default) tells names of
+    layers only. A fused subgraph (ForeignNode) tells what it takes and gives, not what it computes
+    in.
+    """
+    counts: Mapping[str, int] = proof["layers"]
+    total = layer_count(proof)
+    least = next((name for name in _LOSSES if counts.get(name)), None)
+    if least is None:
+        return Told("fp32", False, "the plan doesn't tell in what precision its layers run")
+    why = f"{counts[least]} of {total} layers of the plan run in {least}"
+    hidden = sum(proof["opaque"].values())
+    if least == "fp32" and hidden:
+        return Told(least, False, f"{why}, {hidden} of them hide what they compute in")
+    return Told(least, True, why)
+
+
+def layer_count(proof: Mapping[str, Any]) -> int:
+    """Return how many layers of a plan compute something."""
+    return sum(proof["layers"].values())
+
+
+def within_a_profile(proof: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Tell whether one optimisation profile of a plan takes all of these input shapes.
+
+    The ranges of the signature are the widest over all profiles, so that a shape within them can
+    still be in none.
+    """
+    inputs = [tensor for tensor in proof["tensors"] if tensor["input"]]
+    profiles = max((len(tensor["ranges"]) for tensor in inputs), default=0)
+    return any(
+        all(_takes(tensor["ranges"][index], shapes[tensor["name"]]) for tensor in inputs)
+        for index in range(profiles)
+    )
+
+
+def _takes(profile: Sequence[Sequence[int]], shape: Sequence[int]) -> bool:
+    if not profile:  # an input by value: TensorRT states no shapes for it
+        return True
+    low, _, high = profile
+    return all(a <= size <= b for a, size, b in zip(low, shape, high, strict=True))
 
 
 def _spec(tensor: Mapping[str, Any]) -> TensorSpec:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from roadworthy.backends.base import CompileOptions, Engine, Session, Support
+from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
 from roadworthy.core.errors import UnavailableError
 from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
@@ -31,7 +31,12 @@ class TorchBackend:
         return Support(False, _REASON, _REMEDY)
 
     def compile(
-        self, model: ir.Model, signature: Signature, target: Target, options: CompileOptions
+        self,
+        model: ir.Model,
+        signature: Signature,
+        target: Target,
+        options: CompileOptions,
+        say: Say = quiet,
     ) -> Engine:
         """Raise `UnavailableError`."""
         _refuse(target)

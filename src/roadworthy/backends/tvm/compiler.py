@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Runner, Session, Support
-from roadworthy.backends.place import Place, open_place, open_runner
+from roadworthy.backends.base import CompileOptions, Engine, Runner, Say, Session, Support, quiet
+from roadworthy.backends.place import Place
+from roadworthy.backends.shared import KeptWorkers, Workers
 from roadworthy.backends.tvm.options import TvmOptions
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import (
     CompileError,
     MissingExtraError,
     RoadworthyError,
-    RunError,
     UnavailableError,
 )
 from roadworthy.core.signature import Answers, Array, Signature
@@ -38,7 +39,7 @@ class TvmBackend:
     name = "tvm"
 
     def __init__(self) -> None:
-        self._shared: _SharedWorker | None = None
+        self._workers = Workers(RUNTIME)
 
     def supports(self, target: Target) -> Support:
         """Tell whether this device, version and place are to be had; starts a worker to ask."""
@@ -49,7 +50,12 @@ class TvmBackend:
         return _version_fits(target, found)
 
     def compile(
-        self, model: ir.Model, signature: Signature, target: Target, options: CompileOptions
+        self,
+        model: ir.Model,
+        signature: Signature,
+        target: Target,
+        options: CompileOptions,
+        say: Say = quiet,
     ) -> Engine:
         """Compile in a worker process, for the CPU that it is on unless an option says another.
 
@@ -65,7 +71,7 @@ class TvmBackend:
             if not support.ok:
                 raise UnavailableError(support.reason, where=str(target), remedy=support.remedy)
             try:
-                built = place.build(to_files(model, "model.onnx"), spec)
+                built = place.build(to_files(model, "model.onnx"), spec, say)
             except CompileError as error:
                 raise _naming_axes(error, signature) from error
         return Engine(target, signature, built.files, options, fingerprint, built.log, built.proof)
@@ -78,59 +84,23 @@ class TvmBackend:
     def open(self, engine: Engine) -> Session:
         """Open an engine in a worker; one that this CPU would crash on is refused before."""
         spec = _spec(engine.signature, engine.target, engine.options)
-        if self._shared is not None and engine.target.where is None:
-            runner = self._shared.place().open(engine.files, spec)
-        else:
-            runner = open_runner(RUNTIME, engine.target.where, True, engine.files, spec)
+        runner = self._workers.runner(engine.target, True, engine.files, spec)
         return Session(engine.signature, _NativeOrder(runner))
 
-    @contextlib.contextmanager
-    def one_worker(self) -> Iterator[None]:
+    def one_worker(self) -> AbstractContextManager[KeptWorkers]:
         """Use one worker for all that is built and opened here within a `with` block.
 
         For many small models: to start a worker and import TVM takes seconds. A worker that dies
         is replaced.
         """
-        shared = self._shared = _SharedWorker()
-        try:
-            yield
-        finally:
-            self._shared = None
-            shared.close()
+        return self._workers.kept()
 
     @contextlib.contextmanager
     def _place(self, target: Target) -> Iterator[Place]:
         if target.where is None and importlib.util.find_spec("tvm") is None:
             raise MissingExtraError("apache-tvm", "tvm", "the target tvm")
-        if self._shared is not None and target.where is None:
-            yield self._shared.place()
-            return
-        with open_place(RUNTIME, target.where, isolated=True) as place:
+        with self._workers.place(target) as place:
             yield place
-
-
-class _SharedWorker:
-    """A worker here that is started when it is first needed, and again after it died."""
-
-    def __init__(self) -> None:
-        self._stack = contextlib.ExitStack()
-        self._place: Place | None = None
-
-    def place(self) -> Place:
-        """Return it, alive."""
-        if self._place is not None:
-            try:
-                self._place.describe(None)
-            except RunError:
-                self.close()
-        if self._place is None:
-            self._place = self._stack.enter_context(open_place(RUNTIME, None, isolated=True))
-        return self._place
-
-    def close(self) -> None:
-        """End the process."""
-        self._place = None
-        self._stack.close()
 
 
 class _NativeOrder:
@@ -147,11 +117,7 @@ class _NativeOrder:
         return self._runner.time(_native(feed), runs, lead)
 
     def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
-        raise UnavailableError(
-            "TVM fuses nodes into functions and keeps no account of which",
-            where="tvm",
-            remedy="profile another target",
-        )
+        return self._runner.profile(_native(feed), runs)
 
     def close(self) -> None:
         self._runner.close()

@@ -97,6 +97,50 @@ def convention(module: nn.Module, names: Sequence[str] | None = None) -> Convent
     return Convention(names, (None,) * len(names))
 
 
+def parameter_names(module: nn.Module, count: int) -> tuple[str, ...]:
+    """Return names for `count` arguments given by position: the parameters' own.
+
+    What `*args` takes is named after it: "args_0", "args_1", ….
+
+    Raises:
+        UsageError: `forward` doesn't take so many.
+    """
+    parameters = _parameters(module)
+    own = [item.name for item in parameters if item.kind in _POSITIONAL]
+    for item in parameters:
+        if item.kind is item.VAR_POSITIONAL:
+            own += [f"{item.name}_{index}" for index in range(count - len(own))]
+    if len(own) < count:
+        raise UsageError(
+            f"{count} inputs were given, but the network is called as "
+            f"forward{inspect.Signature(parameters)}",
+            where=type(module).__name__,
+            remedy="give one tensor per parameter, in order",
+        )
+    return tuple(own[:count])
+
+
+def in_own_order(module: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in the order of `forward`'s parameters; those it doesn't name come last."""
+    own = [item.name for item in _parameters(module)]
+    return tuple(sorted(names, key=lambda name: own.index(name) if name in own else len(own)))
+
+
+def by_position(module: nn.Module, how: Convention) -> int:
+    """Return how many of the inputs, from the first on, a caller may give by position.
+
+    Those that are the network's own first parameters; whatever follows one that was left out may
+    be given by its name only, or it would take that one's place.
+    """
+    own = [item.name for item in _parameters(module) if item.kind in _POSITIONAL]
+    count = 0
+    for index, (name, keyword) in enumerate(zip(how.names, how.passed_as, strict=True)):
+        if keyword is not None and own[index : index + 1] != [name]:
+            break
+        count += 1
+    return count
+
+
 def _exported_convention(module: nn.Module, names: Sequence[str] | None) -> Convention:
     """Case 4. `_in_spec` is the tree of arguments: a tuple of positional ones, a dict of others."""
     spec: Any = module._in_spec

@@ -15,12 +15,13 @@ from roadworthy.core.errors import UsageError
 from roadworthy.core.inputspec import InputSpec
 from roadworthy.core.reference import Reference
 from roadworthy.core.signature import Feed, Signature
-from roadworthy.source.torch.calling import convention
+from roadworthy.source.torch.calling import by_position, convention
 from roadworthy.source.torch.export import OPSET, Candidate, candidates
 from roadworthy.source.torch.load import freeze, unwrap
 from roadworthy.source.torch.numerics import restored_threads
 from roadworthy.source.torch.reference import TorchOracle, torch_reference
 from roadworthy.source.torch.shapes import input_specs, signature_of
+from roadworthy.source.torch.structure import describe as describe_result
 from roadworthy.source.torch.usercode import describe
 
 
@@ -81,6 +82,21 @@ class TorchSource:
         """
         reference = torch_reference(self.module, self.input_names, feed, self.output_names, threads)
         return replace(reference, notes=self.notes + reference.notes)
+
+    def calling(self, feed: Feed) -> dict[str, Any] | None:
+        """Tell how the network is called and what it returns, for a drop-in in its place.
+
+        "positional": how many inputs may be given by position; "returns": see `structure`. None
+        where what it returns can't be put together again.
+        """
+        how = convention(self.module, self.input_names)
+        oracle = TorchOracle(self.module, self.input_names, self.output_names)
+        returned = oracle.raw(how.tensors(feed))
+        try:
+            returns = describe_result(returned, self.output_names)
+        except UsageError:
+            return None
+        return {"positional": by_position(self.module, how), "returns": returns}
 
     def candidates(
         self, signature: Signature, feed: Feed, opset: int = OPSET

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.models import convnet_weights, network, normal
-from tests.unit.backends.openvino.made import NAMED, compiled
+from tests.unit.backends.openvino.made import NAMED, compiled, cpu_can
 
 IMAGE = {"image": normal(1, 1, 64, 64)}
 
@@ -25,7 +25,8 @@ def test_every_node_is_found_once_under_its_own_name(named):
     assert sorted(name for row in rows for name in row["onnx"]) == sorted(wanted)
     assert sum(row["share"] for row in rows) == pytest.approx(1)
     assert all(row["median_us"] >= 0 and row["name"] and row["kind"] for row in rows)
-    assert {row["precision"] for row in rows} == {"f32"}
+    assert all(row["tactic"] for row in rows if row["kind"] == "Convolution")
+    assert {row["precision"] for row in rows} == {"fp32"}
 
 
 def test_a_session_that_was_profiled_still_runs_and_times():
@@ -33,3 +34,12 @@ def test_a_session_that_was_profiled_still_runs_and_times():
         session.profile(IMAGE, 1)
         assert session.run(IMAGE)["y"].shape == (1, 2, 64, 64)
         assert len(session.time(IMAGE, 3, 1)["host"]) == 3
+
+
+@pytest.mark.skipif(not cpu_can("BF16"), reason="this CPU has no bf16")
+def test_the_precision_is_the_one_that_a_step_runs_in():
+    """Asked for bf16, the convolutions run in it, and the steps that convert say so."""
+    with compiled(network(NAMED, convnet_weights()), "bf16").open() as session:
+        rows = session.profile(IMAGE, 1)
+    ran = {row["precision"] for row in rows if row["kind"] == "Convolution"}
+    assert ran == {"bf16"}

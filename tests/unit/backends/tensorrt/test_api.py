@@ -16,7 +16,7 @@ import pytest
 from roadworthy.backends.tensorrt import compiler
 
 API = json.loads((Path(__file__).parent / "data" / "api_members.json").read_text())
-SOURCE = Path(compiler.__file__).with_name("runtime.py").read_text()
+FILES = sorted(Path(compiler.__file__).with_name("runtime").glob("*.py"))
 # What our variables hold: their attributes are checked too.
 HOLDS = {
     "builder": "Builder",
@@ -61,9 +61,9 @@ def is_reached(conditions: list[tuple[ast.expr, bool]], version: str) -> bool:
     """Evaluate conditions on version and presence; what else they ask may come out either way."""
     numbers = tuple(int(part) for part in version.split(".")[:2])
     names = {
-        "_version": lambda _: numbers,
+        "version_of": lambda _: numbers,
         "major": numbers[0],
-        "_is_strong": lambda *_: numbers[0] >= 11,
+        "is_strong": lambda *_: numbers[0] >= 11,
         "hasattr": lambda holder, name: (
             name in (API[version] if holder.kind == "trt" else API[version][holder.kind])
         ),
@@ -114,8 +114,15 @@ def uses_missing(source: str, version: str) -> list[str]:
 
 
 @pytest.mark.parametrize("version", API)
-def test_every_member_is_there_or_branched_on(version: str) -> None:
-    assert uses_missing(SOURCE, version) == []
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_member_is_there_or_branched_on(path: Path, version: str) -> None:
+    assert uses_missing(path.read_text(), version) == []
+
+
+def test_the_files_that_call_tensorrt_are_among_them() -> None:
+    """Were the runtime to move, every test above would be gone without a word."""
+    calling = {path.stem for path in FILES if "trt." in path.read_text()}
+    assert {"builder", "config", "plan", "engine", "log", "memory"} <= calling
 
 
 @pytest.mark.parametrize(
@@ -128,8 +135,8 @@ def test_every_member_is_there_or_branched_on(version: str) -> None:
             "def f(config):\n if hasattr(config, 'progress_monitor'): config.progress_monitor = 1",
             [],
         ),
-        ("def f(trt):\n if _version(trt)[0] < 10: trt.BuilderFlag.FP16", []),
-        ("def f(trt):\n if _version(trt)[0] >= 10: trt.BuilderFlag.FP16", ["11.4.0"]),
+        ("def f(trt):\n if version_of(trt)[0] < 10: trt.BuilderFlag.FP16", []),
+        ("def f(trt):\n if version_of(trt)[0] >= 10: trt.BuilderFlag.FP16", ["11.4.0"]),
     ],
 )
 def test_the_check_sees_what_it_should(code: str, lacking: list[str]) -> None:

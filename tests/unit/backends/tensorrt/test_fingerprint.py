@@ -40,7 +40,7 @@ def test_the_same_place_fits():
 def test_what_binds_a_plan_is_refused(key, value, said):
     with pytest.raises(UnavailableError, match=said) as caught:
         check({**HERE, key: value}, HERE, "tensorrt")
-    assert "deploy again" in str(caught.value.remedy)
+    assert "roadworthy verify BUNDLE --rebuild" in str(caught.value.remedy)
 
 
 def test_another_gpu_of_the_same_kind_and_another_driver_are_noted():

@@ -6,7 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from roadworthy.backends.tensorrt import runtime
+from roadworthy.backends.tensorrt.runtime.arrays import DeviceView
+from roadworthy.backends.tensorrt.runtime.builder import parser_error
+from roadworthy.backends.tensorrt.runtime.config import check_precision
+from roadworthy.backends.tensorrt.runtime.cuda import cudart_candidates, load_cuda
+from roadworthy.backends.tensorrt.runtime.device import device_index
+from roadworthy.backends.tensorrt.runtime.log import Lines
+from roadworthy.backends.tensorrt.runtime.port import Port
+from roadworthy.backends.tensorrt.runtime.proof import layer_precision, onnx_names, prove
 
 
 def error(**said):
@@ -25,13 +32,13 @@ ASKED = {"verbosity": "detailed", "graph_types": []}
 
 def test_without_libcudart_it_says_what_to_install():
     with pytest.raises(RuntimeError, match=r"libcudart\.so was not found.*pip install"):
-        runtime.load_cuda(["/nowhere/libcudart.so.13"])
+        load_cuda(["/nowhere/libcudart.so.13"])
 
 
 def test_a_library_that_is_no_cuda_is_passed_over():
     libc = ctypes.util.find_library("c") or "libc.so.6"
     with pytest.raises(RuntimeError, match="not found"):
-        runtime.load_cuda([libc])
+        load_cuda([libc])
 
 
 def test_candidates_are_found_in_pip_packages_and_named_by_the_user(tmp_path, monkeypatch):
@@ -40,7 +47,7 @@ def test_candidates_are_found_in_pip_packages_and_named_by_the_user(tmp_path, mo
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "libcudart.so.12").touch()
     monkeypatch.setenv("ROADWORTHY_LIBCUDART", "/mine.so")
-    found = runtime.cudart_candidates([str(tmp_path)])
+    found = cudart_candidates([str(tmp_path)])
     assert found == ["/mine.so", *(str(tmp_path / place / "libcudart.so.12") for place in places)]
 
 
@@ -48,46 +55,46 @@ def test_candidates_are_found_in_pip_packages_and_named_by_the_user(tmp_path, mo
     ("text", "index"), [(None, 0), ("cuda", 0), ("gpu", 0), ("cuda:2", 2), ("1", 1)]
 )
 def test_devices(text, index):
-    assert runtime.device_index(text) == index
+    assert device_index(text) == index
 
 
 @pytest.mark.parametrize("text", ["cpu", "cuda:", "cuda1", "cuda:x", "-1"])
 def test_devices_that_are_none(text):
     with pytest.raises(RuntimeError, match="cuda:0"):
-        runtime.device_index(text)
+        device_index(text)
 
 
 def test_parser_errors_name_the_node_whatever_the_version():
     spec = {"nodes": [["conv", "Conv"], ["pad", "Pad"]]}
     old = error(desc="Assertion failed: mode ==\n constant", node=1)
-    assert runtime.parser_error(old, spec) == "node 'pad' (Pad): mode == constant"
+    assert parser_error(old, spec) == "node 'pad' (Pad): mode == constant"
     new = error(desc="bad", node=0, node_name="/pad/Pad", node_operator="Pad")
-    assert runtime.parser_error(new, spec) == "node '/pad/Pad' (Pad): bad"
-    assert runtime.parser_error(error(desc="bad", node=9), spec) == "node 9: bad"
-    assert runtime.parser_error(error(desc="", node=-1), spec) == "no reason given"
+    assert parser_error(new, spec) == "node '/pad/Pad' (Pad): bad"
+    assert parser_error(error(desc="bad", node=9), spec) == "node 9: bad"
+    assert parser_error(error(desc="", node=-1), spec) == "no reason given"
 
 
 def test_what_layers_compute_in():
-    assert runtime.layer_precision(FP16) == "fp16"
-    assert runtime.layer_precision(FP32) == "fp32"
-    assert runtime.layer_precision({**FP32, "TacticName": "sm80_xmma_tf32f32"}) == "tf32"
-    assert runtime.layer_precision(layer(["Int8", "Row major linear FP32"])) == "int8"
-    assert runtime.layer_precision(layer(["Bool", "Int32"])) == "other"
+    assert layer_precision(FP16) == "fp16"
+    assert layer_precision(FP32) == "fp32"
+    assert layer_precision({**FP32, "TacticName": "sm80_xmma_tf32f32"}) == "tf32"
+    assert layer_precision(layer(["Int8", "Row major linear FP32"])) == "int8"
+    assert layer_precision(layer(["Bool", "Int32"])) == "other"
 
 
 def test_with_dynamic_shapes_weights_or_the_kernel_tell():
     unknown = ["N/A due to dynamic shapes", "N/A due to dynamic shapes"]
     half = layer(unknown, Weights={"Type": "Half", "Count": 36})
     plain = layer(unknown, Weights={"Type": "Float", "Count": 36})
-    assert runtime.layer_precision(half) == "fp16"
-    assert runtime.layer_precision({**plain, "TacticName": "sm80_f32f32_f32f32_ffma"}) == "fp32"
-    assert runtime.layer_precision({**plain, "TacticName": "sm80_tf32f32_tf32f32"}) == "tf32"
-    assert runtime.layer_precision(layer(unknown, TacticName="sm80_f16f16_f16f16_f16")) == "fp16"
-    assert runtime.layer_precision(layer(unknown)) == "other"
+    assert layer_precision(half) == "fp16"
+    assert layer_precision({**plain, "TacticName": "sm80_f32f32_f32f32_ffma"}) == "fp32"
+    assert layer_precision({**plain, "TacticName": "sm80_tf32f32_tf32f32"}) == "tf32"
+    assert layer_precision(layer(unknown, TacticName="sm80_f16f16_f16f16_f16")) == "fp16"
+    assert layer_precision(layer(unknown)) == "other"
 
 
 def test_proof_counts_and_leaves_copies_aside():
-    proof = runtime.prove(
+    proof = prove(
         [FP16, FP32, {**FP32, "LayerType": "Reformat"}], {**ASKED, "precision": "fp16"}, 1
     )
     assert proof["layers"] == {"fp16": 1, "fp32": 1}
@@ -106,32 +113,32 @@ def test_proof_counts_and_leaves_copies_aside():
 )
 def test_another_precision_than_asked_for_fails(layers, precision, said):
     with pytest.raises(RuntimeError, match=said):
-        runtime.prove(layers, {**ASKED, "precision": precision}, 1)
+        prove(layers, {**ASKED, "precision": precision}, 1)
 
 
 def test_fp16_that_the_graph_itself_states_is_no_surprise():
     spec = {**ASKED, "precision": "fp32", "graph_types": ["float16"]}
-    assert runtime.prove([FP16, FP32], spec, 1)["layers"]["fp16"] == 1
+    assert prove([FP16, FP32], spec, 1)["layers"]["fp16"] == 1
 
 
 def test_a_fused_subgraph_is_shown_to_be_fp16_by_the_size_of_its_weights():
     fused = {**FP32, "Name": "{ForeignNode[a...z]}", "LayerType": "Myelin"}
     spec = {**ASKED, "precision": "fp16", "weight_bytes": 10 << 20}
-    assert "0.50" in runtime.prove([fused], spec, 5 << 20)["by_size"]
+    assert "0.50" in prove([fused], spec, 5 << 20)["by_size"]
     with pytest.raises(RuntimeError, match="no layer"):
-        runtime.prove([fused], spec, 10 << 20)
+        prove([fused], spec, 10 << 20)
 
 
 def test_layers_are_told_by_their_onnx_nodes():
     marked = {"Name": "c + r", "Metadata": "[ONNX Layer: /c/Conv]\x1e[ONNX Layer: /r/Relu]"}
-    assert runtime.onnx_names(marked) == ["/c/Conv", "/r/Relu"]
-    assert runtime.onnx_names({"Name": "/c/Conv + /r/Relu"}) == ["/c/Conv", "/r/Relu"]
-    assert runtime.onnx_names({"Name": "PWN(/s/Sigmoid, /m/Mul)"}) == ["/s/Sigmoid", "/m/Mul"]
-    assert runtime.onnx_names({"Name": "{ForeignNode[/a...z]}"}) == ["/a", "z"]
+    assert onnx_names(marked) == ["/c/Conv", "/r/Relu"]
+    assert onnx_names({"Name": "/c/Conv + /r/Relu"}) == ["/c/Conv", "/r/Relu"]
+    assert onnx_names({"Name": "PWN(/s/Sigmoid, /m/Mul)"}) == ["/s/Sigmoid", "/m/Mul"]
+    assert onnx_names({"Name": "{ForeignNode[/a...z]}"}) == ["/a", "z"]
 
 
 def test_errors_lose_tensorrts_file_positions_and_are_told_once():
-    lines = runtime.Lines()
+    lines = Lines()
     lines.add("I", "fine")
     lines.add("E", "6: [runtime.cpp::deserialize::12] Error Code 6: wrong version")
     assert lines.reason("nothing") == "Error Code 6: wrong version"
@@ -140,7 +147,7 @@ def test_errors_lose_tensorrts_file_positions_and_are_told_once():
 
 
 def narrow_port():
-    port = object.__new__(runtime.Port)
+    port = object.__new__(Port)
     port.name, port.dtype, port.wanted, port.narrow = "n", np.dtype("i4"), np.dtype("i8"), True
     return port
 
@@ -159,26 +166,24 @@ def test_int64_travels_as_int32_only_where_it_fits():
 def test_precisions_that_a_version_does_not_have():
     trt86, trt11 = (SimpleNamespace(__version__=v) for v in ("8.6.0", "11.4.0"))
     with pytest.raises(RuntimeError, match="no bf16"):
-        runtime._check_precision(trt86, {"precision": "bf16"})
+        check_precision(trt86, {"precision": "bf16"})
     with pytest.raises(RuntimeError, match="computes in the types that the graph states"):
-        runtime._check_precision(trt11, {"precision": "fp16", "graph_types": []})
-    runtime._check_precision(trt11, {"precision": "fp16", "graph_types": ["float16"]})
-    runtime._check_precision(trt86, {"precision": "fp16", "graph_types": []})
+        check_precision(trt11, {"precision": "fp16", "graph_types": []})
+    check_precision(trt11, {"precision": "fp16", "graph_types": ["float16"]})
+    check_precision(trt86, {"precision": "fp16", "graph_types": []})
 
 
 def test_arrays_that_are_not_on_a_gpu_are_refused():
     with pytest.raises(RuntimeError, match="no GPU array"):
-        runtime.DeviceView("x", [1, 2])
+        DeviceView("x", [1, 2])
     with pytest.raises(RuntimeError, match="not a GPU array"):
-        runtime.DeviceView("x", np.zeros(3, np.float32))
+        DeviceView("x", np.zeros(3, np.float32))
 
 
 def test_where_a_gpu_array_lies_is_read_and_gaps_are_refused():
     said = {"data": (4096, False), "shape": (2, 3), "typestr": "<f4", "version": 3}
-    view = runtime.DeviceView("x", SimpleNamespace(__cuda_array_interface__=said))
+    view = DeviceView("x", SimpleNamespace(__cuda_array_interface__=said))
     assert (view.address, view.shape, view.dtype) == (4096, (2, 3), np.float32)
     for strides in ((4, 8), (24, 4)):
         with pytest.raises(RuntimeError, match="not contiguous"):
-            runtime.DeviceView(
-                "x", SimpleNamespace(__cuda_array_interface__={**said, "strides": strides})
-            )
+            DeviceView("x", SimpleNamespace(__cuda_array_interface__={**said, "strides": strides}))

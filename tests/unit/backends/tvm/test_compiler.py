@@ -194,6 +194,26 @@ def test_times_are_taken_in_the_worker():
     assert {name: len(values) for name, values in times.items()} == {"host": 5, "device": 5}
 
 
+def test_a_profile_tells_the_functions_that_ran_in_order_and_their_shares():
+    model, x, want = with_weights("pooled")
+    engine = compiled(model)
+    with engine.open() as session:
+        rows = session.profile({"x": x}, 5)
+        np.testing.assert_allclose(session.run({"x": x})["y"], want, rtol=1e-4, atol=1e-4)
+    functions = [row for row in rows if row["kind"] == "function"]
+    # All that were compiled, each of which is called here.
+    assert len(functions) == engine.proof["functions"]["all"]
+    order = [row["name"] for row in functions]
+    assert order.index("conv2d") < order.index("max_pool2d")
+    assert {row["precision"] for row in functions} == {"fp32"}
+    builtins = [row for row in rows if row["kind"] == "builtin"]
+    assert all(row["name"].startswith("vm.builtin.") for row in builtins)
+    # Which nodes are in a function, TVM doesn't tell.
+    assert all(row["onnx"] == [] for row in rows)
+    assert sum(row["share"] for row in rows) == pytest.approx(1, abs=1e-3)
+    assert all(row["median_us"] > 0 for row in rows)
+
+
 def test_the_fingerprint_says_the_cpu_and_what_it_can():
     found = BACKEND.fingerprint(TVM)
     assert found["runtime"] == "tvm"

@@ -1,0 +1,127 @@
+"""Tables and a chart from `tensorrt_h200.py`'s record.
+
+    python benchmarks/chart.py benchmarks/results/tensorrt_h200.json
+
+Writes `tensorrt_h200.md` (latency and throughput by batch, ours beside PyTorch, frames per second)
+and `tensorrt_h200.svg` (latency against throughput over the batches) beside the record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from roadworthy.core.files import write_text
+from roadworthy.report.markup import Html, el, join, text
+
+WIDTH, HEIGHT, LEFT, BOTTOM = 640.0, 360.0, 70.0, 50.0
+STYLE = "text{font:13px sans-serif;fill:#333}.axis{stroke:#999}.line{fill:none;stroke:#0b6bcb}"
+
+
+def batches(steps: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the FP16 ResNet-50 rows of one engine over batches, and of those for one batch."""
+    found = []
+    for key, step in steps.items():
+        if key.startswith("resnet50 fp16") and "rows" in step:
+            found += [{"engine": key, **row} for row in step["rows"]]
+    return sorted(found, key=lambda row: (row["batch"], row["engine"]))
+
+
+def table(head: list[str], rows: list[list[Any]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def number(value: float | None) -> str:
+    """Return a number in three digits or so, a dash for what wasn't measured."""
+    return "–" if value is None else f"{value:,.3f}" if value < 100 else f"{value:,.0f}"
+
+
+def batch_table(rows: list[dict[str, Any]]) -> str:
+    """Return latency and throughput by batch."""
+    names = ("device_ms", "latency_ms", "host_ms", "device_per_second", "host_per_second")
+    head = ["batch", "engine", *(name.replace("_", " ") for name in names)]
+    lines = [[r["batch"], r["engine"], *(number(r.get(name)) for name in names)] for r in rows]
+    return table(head, lines)
+
+
+def pair_rows(steps: dict[str, Any]) -> Iterator[list[Any]]:
+    """Return every side of every pairing: frames per second, and PyTorch's time over ours."""
+    for key, step in steps.items():
+        for way, side in step.get("sides", {}).items():
+            if "error" in side or "device_ms" not in side:
+                yield [key, way, "failed", "", "", "", side.get("error", "")[:60]]
+                continue
+            ratio = step["ratios"].get(way, {}).get("device")
+            told = (
+                f"{ratio['ratio']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]" if ratio else ""
+            )
+            worst = max(side["relative_l2"].values())
+            ms = [number(side[f"{kind}_ms"]) for kind in ("device", "host")]
+            fps = [number(side[f"{kind}_per_second"]) for kind in ("device", "host")]
+            yield [key, way, *ms, *fps, f"{told} (L2 {worst:.0e})"]
+
+
+def chart(rows: list[dict[str, Any]]) -> Html:
+    """Return latency (x, ms) against throughput (y, images per second), both from zero."""
+    points = [(row["device_ms"], row["device_per_second"], row["batch"]) for row in rows]
+    right, top = (1.15 * max(point[axis] for point in points) for axis in (0, 1))
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        across, up = x / right * (WIDTH - LEFT - 10), y / top * (HEIGHT - BOTTOM - 10)
+        return LEFT + across, HEIGHT - BOTTOM - up
+
+    def label(x: float, y: float, value: str, anchor: str) -> Html:
+        return el("text", text(value), x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)
+
+    def line(start: tuple[float, float], end: tuple[float, float]) -> Html:
+        (x1, y1), (x2, y2) = start, end
+        ends = {"x1": f"{x1:.1f}", "y1": f"{y1:.1f}", "x2": f"{x2:.1f}", "y2": f"{y2:.1f}"}
+        return el("line", **ends, class_="axis")
+
+    parts = [line(at(0, 0), at(right, 0)), line(at(0, 0), at(0, top))]
+    path = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y, _ in sorted(points))
+    parts.append(el("polyline", points=path, class_="line"))
+    for x, y, batch in points:
+        px, py = at(x, y)
+        parts.append(el("circle", cx=f"{px:.1f}", cy=f"{py:.1f}", r="4", fill="#0b6bcb"))
+        parts.append(label(px + 8, py + 14, f"batch {batch}: {x:.3g} ms, {y:,.0f}/s", "start"))
+    parts.append(label(WIDTH / 2, HEIGHT - 12, "latency on the device, ms (from 0)", "middle"))
+    parts.append(label(8, 16, "images per second (from 0)", "start"))
+    said = "; ".join(f"batch {batch}: {x:.3g} ms, {y:,.0f} per second" for x, y, batch in points)
+    return el(
+        "svg",
+        el("style", Html(STYLE)),
+        join(parts),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
+        role="img",
+        aria_label=f"ResNet-50 FP16: {said}",
+    )
+
+
+def main() -> int:
+    """Write both beside the record."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("record", type=Path)
+    path = parser.parse_args().record
+    steps = json.loads(path.read_text(encoding="utf-8"))["steps"]
+    rows = batches(steps)
+    head = ["step", "side", "device ms", "host ms", "device /s", "host /s", "over ours"]
+    parts = ["# Latency and throughput by batch\n", batch_table(rows)]
+    parts += ["\n# Beside PyTorch, in alternating blocks\n", table(head, list(pair_rows(steps)))]
+    said = "\n".join(parts)
+    write_text(path.with_suffix(".md"), said)
+    # ONNX Runtime on a CPU has no device times: nothing to draw.
+    if rows and all("device_ms" in row for row in rows):
+        write_text(path.with_suffix(".svg"), chart(rows))
+    print(said)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

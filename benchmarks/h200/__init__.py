@@ -1,0 +1,1 @@
+"""The parts of `tensorrt_h200.py`, one file each."""

@@ -1,0 +1,102 @@
+"""What every step shares: the target, the networks on their device, the engines built so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import networks
+import torch
+from networks import Network
+from torch import nn
+
+from h200.record import Record
+from roadworthy.backends.base import CompileOptions, Engine
+from roadworthy.backends.registry import find
+from roadworthy.core.signature import Dim
+from roadworthy.core.target import Target
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One engine: a network in a precision, at a shape.
+
+    Attributes:
+        network: its name.
+        precision: "fp32", "tf32" or "fp16".
+        batch: the static batch.
+        level: TensorRT's builder optimisation level; None is its default, 3.
+        axes: input axes that vary, with their ranges, instead of the static shape.
+        profile: TensorRT's `profile` option, where the optimum is stated.
+    """
+
+    network: str
+    precision: str
+    batch: int = 1
+    level: int | None = None
+    axes: tuple[tuple[int, Dim], ...] = ()
+    profile: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is called in the record."""
+        shape = ",".join(str(dim) for _, dim in self.axes) or f"batch {self.batch}"
+        level = "" if self.level is None else f", level {self.level}"
+        return f"{self.network} {self.precision}, {shape}{level}"
+
+
+@dataclass
+class Bench:
+    """Target, device, record; `dry` means ONNX Runtime, this CPU, and small networks."""
+
+    target: Target
+    dry: bool
+    record: Record
+    _engines: dict[Spec, Engine] = field(default_factory=dict)
+    _networks: dict[str, tuple[Network, nn.Module]] = field(default_factory=dict)
+
+    @property
+    def device(self) -> str:
+        """Where PyTorch works."""
+        return "cpu" if self.dry else "cuda"
+
+    def shape(self, name: str) -> tuple[int, int, int]:
+        """Return one image's shape."""
+        whole = networks.NETWORKS[name].shape
+        return (whole[0], 64, 96) if self.dry else whole
+
+    def network(self, name: str) -> tuple[Network, nn.Module]:
+        """Return a network and its module in FP32 on the device; a small one in a dry run."""
+        if name not in self._networks:
+            network = networks.NETWORKS[name]
+            if self.dry:
+                network = replace(network, make=networks.TINY[name], shape=self.shape(name))
+            self._networks[name] = network, network.module().to(self.device)
+        return self._networks[name]
+
+    def options(self, spec: Spec) -> CompileOptions:
+        """Return the options to build with; ONNX Runtime has FP32 only and no levels."""
+        if self.dry:
+            return CompileOptions(threads=1)
+        extra = [("level", str(spec.level))] if spec.level is not None else []
+        extra += [("profile", spec.profile)] if spec.profile else []
+        return CompileOptions(precision=spec.precision, extra=tuple(extra))
+
+    def engine(self, spec: Spec) -> Engine:
+        """Build an engine, or return the one built before."""
+        if spec not in self._engines:
+            network, module = self.network(spec.network)
+            axes: Mapping[int, Dim] = dict(spec.axes)
+            # Batch 2 where it varies: at 1 a tracer may take it for a constant.
+            batch = 2 if 0 in axes else spec.batch
+            model, signature = networks.exported(network, module, (batch, *network.shape), axes)
+            backend: Any = find(self.target.backend)
+            built = backend.compile(model, signature, self.target, self.options(spec))
+            self._engines[spec] = built
+        return self._engines[spec]
+
+    def sync(self) -> None:
+        """Wait for the device."""
+        if not self.dry:
+            torch.cuda.synchronize()

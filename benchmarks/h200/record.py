@@ -1,0 +1,91 @@
+"""A record of named steps that survives being cut off: written after each, and continued."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roadworthy.core.errors import RoadworthyError
+from roadworthy.core.files import write_text
+from roadworthy.core.jsonable import dumps
+
+
+@dataclass(frozen=True)
+class Step:
+    """One measurement.
+
+    Attributes:
+        part: the group it belongs to.
+        key: its name in the record.
+        seconds: what it is expected to take; it isn't begun with less time left.
+        work: returns what is recorded.
+    """
+
+    part: str
+    key: str
+    seconds: float
+    work: Callable[[], dict[str, Any]]
+
+
+class Record:
+    """The JSON file of results, and how much time is left."""
+
+    def __init__(self, path: Path, machine: dict[str, Any], seconds: float) -> None:
+        self._path = path
+        self._end = time.monotonic() + seconds
+        self._start = time.monotonic()
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        # A file of another form is an older program's: its results aren't continued.
+        self.steps: dict[str, Any] = known.get("steps", {})
+        self.machine = machine
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self._end - time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print a line with the time since the start, at once."""
+        print(f"[{time.monotonic() - self._start:6.1f}] {text}", flush=True)
+
+    def do(self, steps: list[Step], again: bool = False) -> int:
+        """Do those steps that aren't recorded yet; return the exit code.
+
+        A step that raises is recorded with its reason and counts as not done: the next call tries
+        it again. 0: all done; 1: a step failed; 5: no time was left for some.
+        """
+        failed, left_out = [], []
+        for step in steps:
+            if step.key in self.steps and "error" not in self.steps[step.key] and not again:
+                self.say(f"{step.key}: recorded already")
+                continue
+            if self.left < step.seconds:
+                left_out.append(step.key)
+                continue
+            self.say(f"{step.key} (about {step.seconds:.0f} s, {self.left:.0f} s left)")
+            if not self._done(step):
+                failed.append(step.key)
+        for what, keys in (("failed", failed), ("no time left for", left_out)):
+            if keys:
+                self.say(f"{what}: {', '.join(keys)}")
+        return 1 if failed else 5 if left_out else 0
+
+    def _done(self, step: Step) -> bool:
+        began = time.monotonic()
+        try:
+            found = step.work()
+        except RoadworthyError as error:
+            found = {"error": str(error)}
+        except Exception as error:  # one step's fault must not lose the others' results
+            found = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
+        found["wall_seconds"] = round(time.monotonic() - began, 1)
+        self.steps[step.key] = {"part": step.part, **found}
+        write_text(self._path, dumps({"machine": self.machine, "steps": self.steps}))
+        if "error" in found:
+            self.say(f"  FAILED {found['error']}")
+        return "error" not in found

@@ -1,0 +1,62 @@
+"""Arrays that are on the GPU already, through an engine in this process, without a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from roadworthy.core.errors import InputError
+from roadworthy.core.signature import Array
+
+
+class DeviceRun(Protocol):
+    """Runs from GPU arrays to GPU arrays; `Session.run_device`.
+
+    Args:
+        feed: every input by name: contiguous objects with `__cuda_array_interface__`.
+        outputs: the same for the outputs, to be written; None makes new ones.
+        stream: handle of a CUDA stream: the work is queued there and the call returns at once. None
+            waits for the results.
+
+    Raises:
+        InputError: names, dtypes or shapes that the signature doesn't allow.
+        RunError: the runtime failed, or can't run this network so: then use `run`.
+        UsageError: the session is closed, or in use by another thread.
+    """
+
+    def __call__(
+        self,
+        feed: Mapping[str, Any],
+        outputs: Mapping[str, Any] | None = None,
+        stream: int | None = None,
+    ) -> dict[str, Any]:
+        """Return every output by name: those given, or new objects of the same interface."""
+        ...
+
+
+def device_run(runner: Any) -> DeviceRun | None:
+    """Return a runner's `run_device`, None where it can't. Whoever wraps a runner passes it on."""
+    found: DeviceRun | None = getattr(runner, "run_device", None)
+    return found
+
+
+def stand_ins(feed: Mapping[str, Any]) -> dict[str, Array]:
+    """Return, for each GPU array, one of its dtype and shape that takes no memory, for checking.
+
+    Raises:
+        InputError: an object without `__cuda_array_interface__`.
+    """
+    return {name: _stand_in(name, value) for name, value in feed.items()}
+
+
+def _stand_in(name: str, value: Any) -> Array:
+    said = getattr(value, "__cuda_array_interface__", None)
+    if said is None:
+        raise InputError(
+            f"input {name!r} is a {type(value).__name__}, not a GPU array",
+            where=f"input {name!r}",
+            remedy="give objects with __cuda_array_interface__, e.g. CUDA tensors, or use run()",
+        )
+    return np.broadcast_to(np.empty((), np.dtype(said["typestr"])), tuple(said["shape"]))

@@ -1,0 +1,48 @@
+"""What TensorRT says while it works, collected."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from typing import Any, List
+
+
+class Lines:
+    """What TensorRT said: (severity letter, text). Bounded; errors are kept apart."""
+
+    def __init__(self, most: int = 4000) -> None:
+        self.all: List[str] = []
+        self.errors: List[str] = []
+        self.warnings: List[str] = []
+        self._most = most
+
+    def add(self, letter: str, text: str) -> None:
+        """Take one line."""
+        kept = {"E": self.errors, "F": self.errors, "W": self.warnings}.get(letter)
+        if kept is not None and text not in kept and len(kept) < 100:
+            kept.append(text)
+        if len(self.all) < self._most:
+            self.all.append("[%s] %s" % (letter, text))
+
+    def reason(self, fallback: str) -> str:
+        """Return the errors as one text, without TensorRT's file positions; they are done then."""
+        lines = list(self.errors or self.warnings[-3:])
+        self.errors.clear()
+        # TensorRT wraps its own messages: "6: [x.cpp::f::12] Error Code 6: … (text)".
+        told = [re.sub(r"^(\d+: )?\[[\w./:<>~]+\] ?", "", line) for line in lines]
+        return "; ".join(OrderedDict.fromkeys(told[:6])) or fallback
+
+
+def make_log(trt: Any, lines: Lines) -> Any:
+    """Return an ILogger that collects; TensorRT calls it from several threads."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]  # of Any: its module is imported late
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:
+            letter = str(severity).rsplit(".", 1)[-1][0]
+            if letter != "V":
+                lines.add("F" if "INTERNAL" in str(severity) else letter, msg)
+
+    return Log()

@@ -1,0 +1,144 @@
+"""What the outside calls: run, and tell how long it took and where the time went."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict, List
+
+import numpy as np
+
+from .binding import Binding
+from .devicecalls import DeviceCalls
+from .hostcalls import HostCalls
+from .plan import inspect_layers
+from .proof import layer_precision, onnx_names
+
+
+def make_profiler(trt: Any, times: Dict[str, List[float]]) -> Any:
+    """Return a profiler that adds each layer's microseconds to `times`."""
+
+    class Profiler(trt.IProfiler):  # type: ignore[misc]  # of Any: its module is imported late
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            times.setdefault(layer_name, []).append(ms * 1e3)
+
+    return Profiler()
+
+
+class Runner(HostCalls, DeviceCalls):
+    """One plan on one GPU, from one thread at a time.
+
+    Each set of input shapes gets its own buffers, context and CUDA graph; the last few are kept.
+    `notes` says what didn't go as intended (a graph that couldn't be captured, say).
+
+    spec: device; graphs (bool); inputs and outputs {name: NumPy dtype the caller has}, where
+    missing: the engine's own.
+    """
+
+    def time(self, feed: Dict[str, np.ndarray], runs: int, lead: int) -> Dict[str, List[int]]:
+        """Time runs in nanoseconds, after `lead` that don't count.
+
+        Returns:
+            "host": end to end, copies included, one run after another; "device": computing
+            alone, between events around each of the runs queued back to back; "enqueue": what
+            starting each of those took the CPU; "latency": copy in, compute, copy out between
+            events, one run at a time.
+        """
+        for _ in range(max(1, lead)):
+            self.run(feed)
+        host = []
+        for _ in range(runs):
+            start = time.perf_counter_ns()
+            self.run(feed)
+            host.append(time.perf_counter_ns() - start)
+        binding = self._bound(feed)
+        times = {"host": host, "latency": self._latencies(binding, runs)}
+        times.update(self._device_times(binding, runs, lead))
+        return times
+
+    def _latencies(self, binding: Binding, runs: int) -> List[int]:
+        cuda = self._cuda
+        first, last = (cuda.handle("cudaEventCreateWithFlags", 0) for _ in range(2))
+        times = []
+        try:
+            for _ in range(runs):
+                cuda.cudaEventRecord(first, self._stream)
+                self._launch(binding, "whole", self._stream)
+                cuda.cudaEventRecord(last, self._stream)
+                cuda.cudaEventSynchronize(last)
+                times.append(cuda.elapsed_ns(first, last))
+        finally:
+            cuda.cudaEventDestroy(first)
+            cuda.cudaEventDestroy(last)
+        return times
+
+    def _device_times(self, binding: Binding, runs: int, lead: int) -> Dict[str, List[int]]:
+        cuda, stream = self._cuda, self._stream
+        if binding.graphs and "compute" not in binding.graphs:
+            self._capture(binding, "compute", binding.context.enqueue)
+        events = [cuda.handle("cudaEventCreateWithFlags", 0) for _ in range(runs + 1)]
+        enqueue = []
+        try:
+            for _ in range(lead):
+                self._launch(binding, "compute", stream)
+            cuda.cudaEventRecord(events[0], stream)
+            for event in events[1:]:
+                start = time.perf_counter_ns()
+                self._launch(binding, "compute", stream)
+                enqueue.append(time.perf_counter_ns() - start)
+                cuda.cudaEventRecord(event, stream)
+            cuda.cudaStreamSynchronize(stream)
+            device = [cuda.elapsed_ns(events[n], events[n + 1]) for n in range(runs)]
+        finally:
+            for event in events:
+                cuda.cudaEventDestroy(event)
+        return {"device": device, "enqueue": enqueue}
+
+    def profile(self, feed: Dict[str, np.ndarray], runs: int) -> List[Dict[str, Any]]:
+        """Return the layers in order with their median time, on the ONNX nodes' names.
+
+        Layer times are measured one by one, without a graph; their sum is above a run's time.
+        """
+        times: Dict[str, List[float]] = {}
+        self.run(feed)
+        binding = self._bound(feed)
+        self._forget(binding)
+        profiler = make_profiler(self._trt, times)
+        binding.context.raw.profiler = profiler
+        for index in range(runs + 1):
+            self._work(binding, self._stream)
+            self._cuda.cudaStreamSynchronize(self._stream)
+            if index == 0:
+                times.clear()
+        # A profiler can't be taken off a context: this one isn't used again.
+        binding.free()
+        del binding
+        return self._told(times)
+
+    def _forget(self, binding: Binding) -> None:
+        """Take a binding out of the kept ones without giving its context back."""
+        for key in [key for key, value in self._bindings.items() if value is binding]:
+            del self._bindings[key]
+
+    def _told(self, times: Dict[str, List[float]]) -> List[Dict[str, Any]]:
+        layers = {str(layer.get("Name")): layer for layer in self.inspect()}
+        medians = {name: float(np.median(values)) for name, values in times.items()}
+        total = sum(medians.values()) or 1.0
+        return [
+            {
+                "name": name,
+                "onnx": onnx_names(layers.get(name, {"Name": name})),
+                "kind": str(layers.get(name, {}).get("LayerType", "")),
+                "precision": layer_precision(layers.get(name, {})),
+                "tactic": str(layers.get(name, {}).get("TacticName", "")),
+                "median_us": round(median, 3),
+                "share": round(median / total, 5),
+            }
+            for name, median in medians.items()
+        ]
+
+    def inspect(self) -> List[Dict[str, Any]]:
+        """Return the engine inspector's layers."""
+        return inspect_layers(self._trt, self._engine)

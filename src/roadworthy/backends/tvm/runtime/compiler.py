@@ -1,0 +1,158 @@
+"""From a Relax module to a shared library: lowered, scheduled, tuned, linked."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+from .contract import LIBRARY
+from .failure import is_foreign, said
+from .machine import features_of
+from .schedules import Scheduler
+from .tuning import Tuner
+
+
+class Compiler:
+    """From a Relax module to a library, with an account of what was done to each function."""
+
+    def __init__(self, tvm: Any, target: Any, say: Callable[[str], None]) -> None:
+        self.tvm = tvm
+        self.relax = importlib.import_module("tvm.relax")
+        self.target = target
+        self.say = say
+        self.log: List[str] = []
+        self.proof: Dict[str, Any] = {}
+        features = features_of(tvm, target)
+        if "avx512f" in features:
+            self.scheduler = Scheduler(tvm, 16, 24)
+        else:
+            self.scheduler = Scheduler(tvm, 8 if "avx" in features else 4, 12)
+
+    def compile(self, module: Any, optimise: bool, tuning_seconds: float) -> bytes:
+        """Lower, schedule, tune, link; returns the library."""
+        self.say("lowering")
+        try:
+            module = self._lowered(module, optimise)
+            if optimise:
+                module = self._scheduled(module, tuning_seconds)
+            else:
+                self.proof["schedule"] = "none"
+            self.say("generating code")
+            return self._linked(module)
+        except Exception as error:
+            if not is_foreign(error):
+                raise
+            raise RuntimeError("TVM can't compile the model: %s" % said(error)) from error
+
+    def _lowered(self, module: Any, optimise: bool) -> Any:
+        """Return the module as calls of fused loop nests, convolutions with channels last."""
+        t = self.relax.transform
+        module = self._run(module, [t.DecomposeOpsForInference(), t.FoldConstant()])
+        if optimise:
+            layouts = {"relax.nn.conv2d": ["NHWC", "HWIO"]}
+            legal = t.LegalizeOps({"relax.nn.conv2d_transpose": self._legal_transpose})
+            try:
+                module = self._run(
+                    module,
+                    [t.ConvertLayout(layouts), t.CanonicalizeBindings(), t.FoldConstant(), legal],
+                )
+            except Exception as error:  # a pass of TVM's that fails is left out, and that is said
+                self.log.append("channels stay first: %s" % said(error))
+        sampling, sorting = self.relax.backend.DispatchSampling, self.relax.backend.DispatchSortScan
+        return self._run(
+            module,
+            [
+                *(sampling(), sorting(), t.LegalizeOps(), t.AnnotateTIROpPattern()),
+                *(t.FoldConstant(), t.FuseOps(), t.FuseTIR(), t.DeadCodeElimination()),
+            ],
+        )
+
+    def _run(self, module: Any, passes: List[Any]) -> Any:
+        return self.tvm.transform.Sequential(passes)(module)
+
+    def _linked(self, module: Any) -> bytes:
+        generic = importlib.import_module("tvm.relax.backend.cpu_generic.pipeline")
+        last = [
+            *generic.dataflow_lower_passes(self.target),
+            *generic.finalize_passes(self.target),
+        ]
+        pipeline = self.tvm.transform.Sequential(last)
+        executable = self.tvm.compile(module, self.target, relax_pipeline=pipeline)
+        with tempfile.TemporaryDirectory(prefix="roadworthy-tvm-") as folder:
+            path = Path(folder, LIBRARY)
+            self.say("linking")
+            executable.export_library(str(path))
+            return path.read_bytes()
+
+    def _scheduled(self, module: Any, tuning_seconds: float) -> Any:
+        """Return the module with every function scheduled, tuned as far as the budget goes."""
+        functions = [
+            (name, function)
+            for name, function in module.functions.items()
+            if isinstance(function, self.tvm.tirx.PrimFunc)
+        ]
+        done = {}
+        counts = {"tiled": 0, "parallel": 0, "plain": 0}
+        for name, function in functions:
+            done[name] = self.scheduler.schedule(function)
+            counts[done[name].kind] += 1
+            if done[name].note:
+                self.log.append("%s stays plain: %s" % (name.name_hint, done[name].note))
+        self.proof["schedule"] = "rules"
+        self.proof["functions"] = dict(counts, all=len(functions))
+        tuner = Tuner(self.tvm, self.target, self.scheduler, self.say)
+        tunable = {
+            name: (function, done[name])
+            for name, function in functions
+            if done[name].kind == "tiled" and self._is_static(function)
+        }
+        best = tuner.tune(tunable, tuning_seconds) if tuning_seconds > 0 else {}
+        self.proof["tuning"] = tuner.account(len(tunable))
+        for name, _ in functions:
+            module.update_func(name, best.get(name, done[name].function))
+        return module
+
+    def _is_static(self, function: Any) -> bool:
+        """Tell whether all parameters are arrays of known sizes, so that it can be measured."""
+        sizes = [size for one in function.params for size in getattr(one, "shape", [None])]
+        return all(isinstance(size, (int, self.tvm.tirx.IntImm)) for size in sizes)
+
+    def _legal_transpose(self, builder: Any, call: Any) -> Any:
+        """Lower a transposed convolution, channels last, to a convolution per output phase.
+
+        With stride s, output y gathers inputs (y+p)//s - t with kernel rows (y+p)%s + t·s, for t
+        below ceil(k/s); TVM's own lowering multiplies by the zeros between the inputs instead.
+        """
+        topi, te = importlib.import_module("tvm.topi"), importlib.import_module("tvm.te")
+        attrs, (data, weight) = call.attrs, call.args
+        if attrs.data_layout != "NHWC" or int(attrs.groups) != 1:
+            raise RuntimeError("grouped transposed convolution")
+        if [int(d) for d in attrs.dilation] != [1, 1]:
+            raise RuntimeError("dilated transposed convolution")
+        (sh, sw), (ph, pw) = map(int, attrs.strides), tuple(map(int, attrs.padding))[:2]
+        batch, height, width, channels = map(int, data.ty.shape)
+        _, filters, kh, kw = map(int, weight.ty.shape)
+        _, out_h, out_w, _ = map(int, call.ty.shape)
+        th, tw = -(-kh // sh), -(-kw // sw)
+        below = max(0, (out_h - 1 + ph) // sh - (height - 1))
+        right = max(0, (out_w - 1 + pw) // sw - (width - 1))
+
+        def compute(x: Any, kernel: Any) -> Any:
+            if (th * sh, tw * sw) != (kh, kw):
+                kernel = topi.nn.pad(kernel, [0] * 4, [th * sh - kh, tw * sw - kw, 0, 0])
+            if th > 1 or tw > 1 or below or right:
+                x = topi.nn.pad(x, [0, th - 1, tw - 1, 0], [0, below, right, 0])
+            a, b = te.reduce_axis((0, th)), te.reduce_axis((0, tw))
+            c = te.reduce_axis((0, channels))
+
+            def one(n: Any, i: Any, j: Any, f: Any) -> Any:
+                row, column = (i + ph) // sh - a + th - 1, (j + pw) // sw - b + tw - 1
+                taps = kernel[(i + ph) % sh + a * sh, (j + pw) % sw + b * sw, c, f]
+                return te.sum(x[n, row, column, c] * taps, axis=[a, b, c])
+
+            return te.compute((batch, out_h, out_w, filters), one, name="conv2d_transpose")
+
+        moved = builder.emit(self.relax.op.permute_dims(weight, [2, 3, 0, 1]))
+        return builder.call_te(compute, data, moved, primfunc_name_hint="conv2d_transpose")

@@ -1,0 +1,191 @@
+"""What each target compiles: the FP32 model, or one lowered to the precision that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from roadworthy.backends import registry
+from roadworthy.core.cpus import cpu_features
+from roadworthy.core.samples import Samples
+from roadworthy.core.target import Target
+from roadworthy.core.verdict import Tolerance
+from roadworthy.graph.depth import arithmetic_depth
+from roadworthy.graph.serial import digest, to_files
+from roadworthy.pipeline.account import Evidence
+from roadworthy.pipeline.request import Request
+from roadworthy.precision.calibrate import Calibration
+from roadworthy.precision.dialect import Dialect, dialect_for
+from roadworthy.precision.placement import place
+from roadworthy.precision.plan import PrecisionPlan
+from roadworthy.precision.quantize import (
+    LITERAL,
+    PLAIN,
+    Quantization,
+    named,
+    observe,
+    quantize,
+    split,
+)
+from roadworthy.verify.answers import Progress
+from roadworthy.verify.engine import judge_cases, require_pass, tolerances
+from roadworthy.verify.tolerance import quantised_ceiling, quantised_tolerance
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# What is taken back to float, one after the other, when a runtime computes a plan wrongly: each
+# stands for a family of kernels that was seen to be wrong or that others don't agree on.
+_SUSPECTS = ("MatMul", "Gemm", "Add", "Mul", "Concat", "ConvTranspose")
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What one target compiles, and how it is to be judged.
+
+    Attributes:
+        model: the graph.
+        digest: of its files.
+        limits: the tolerance of every output.
+        plan: what runs in which dtype, and why; None for the model as it is.
+        account: what a certificate says about the lowering; empty without one.
+    """
+
+    model: ir.Model
+    digest: str
+    limits: Mapping[str, Tolerance]
+    plan: PrecisionPlan | None = None
+    account: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Lowering:
+    """Lowers one network for the targets of a request; calibrates once for all of them."""
+
+    def __init__(self, request: Request, evidence: Evidence, calibration: Samples) -> None:
+        """Args: `calibration`: the samples to calibrate with, where that is needed."""
+        self._request = request
+        self._evidence = evidence
+        self._samples = calibration
+        self._named: ir.Model | None = None
+        self._observed: tuple[Calibration, Samples, tuple[str, ...]] | None = None
+
+    def attempts(self, target: Target, progress: Progress) -> Iterator[Lowered]:
+        """Yield what to compile for a target; the next one is asked for when one proved wrong.
+
+        Raises:
+            UnavailableError: the target's backend has no such precision.
+            WrongAnswersError: quantisation itself costs too much.
+        """
+        precision = self._request.compile_options(target).precision
+        evidence = self._evidence
+        trusted = evidence.prepared.trusted
+        if precision != "int8":
+            limits = tolerances(trusted, arithmetic_depth(evidence.model), precision)
+            yield Lowered(evidence.model, evidence.model_digest, limits)
+            return
+        islands: dict[str, str] = {}
+        yield self._quantised(target, islands, progress)
+        model = self._model()
+        for operator in _SUSPECTS:
+            found = {
+                node.name or "": f"{target.backend} computes the plan wrongly with {operator} in it"
+                for node in model.graph
+                if node.op_type == operator
+            }
+            if not found.keys() - islands.keys():
+                continue
+            islands |= found
+            yield self._quantised(target, islands, progress)
+
+    def _quantised(self, target: Target, islands: Mapping[str, str], progress: Progress) -> Lowered:
+        signature = self._evidence.prepared.signature
+        calibration, unseen, notes = self._observations(progress)
+        made = quantize(
+            self._model(),
+            signature,
+            dialect_of(target),
+            calibration,
+            unseen,
+            method=self._request.method,
+            islands=islands,
+            notes=notes,
+            progress=progress,
+        )
+        limits = self._limits(made, progress)
+        model_digest = digest(to_files(made.model, "model.onnx"))
+        return Lowered(made.model, model_digest, limits, made.plan, made.account())
+
+    def _observations(self, progress: Progress) -> tuple[Calibration, Samples, tuple[str, ...]]:
+        """Run the samples once, for all targets that will want them."""
+        if self._observed is None:
+            dialects = {}
+            for target in self._request.targets:
+                # A target without INT8 says so itself, when its turn comes.
+                if has_dialect(target):
+                    dialects[target.backend] = dialect_of(target)
+            model = self._model()
+            placements = [place(model, dialect) for dialect in dialects.values()]
+            seen, unseen, notes = split(self._samples)
+            calibration = observe(
+                model,
+                placements,
+                seen,
+                threads=self._request.threads,
+                progress=progress,
+            )
+            self._observed = calibration, unseen, notes
+        return self._observed
+
+    def _limits(self, made: Quantization, progress: Progress) -> dict[str, Tolerance]:
+        """Judge the plan computed literally; what it costs is the measure for the engine."""
+        prepared = self._evidence.prepared
+        exact = tolerances(prepared.trusted, arithmetic_depth(self._evidence.model))
+        ceilings = {name: quantised_ceiling(limit) for name, limit in exact.items()}
+        engine = registry.find(LITERAL.backend).compile(
+            made.model, prepared.signature, LITERAL, PLAIN
+        )
+        verdict = judge_cases(
+            engine,
+            prepared.trusted.cases,
+            ceilings,
+            lambda what, share: progress(f"int8, computed literally: {what}", share),
+        )
+        require_pass(verdict, f"the int8 graph for {made.plan.dialect}")
+        worst = {
+            metric: verdict.worst_of(metric) for metric in {item.metric for item in exact.values()}
+        }
+        return {
+            name: quantised_tolerance(worst[limit.metric][name], limit)
+            for name, limit in exact.items()
+        }
+
+    def _model(self) -> ir.Model:
+        if self._named is None:
+            self._named = named(self._evidence.model)
+        return self._named
+
+
+def dialect_of(target: Target) -> Dialect:
+    """Return how a target wants its INT8 graph.
+
+    Raises:
+        UnavailableError: its backend has no INT8 here.
+    """
+    there = target.where is None or target.where.startswith("python=")
+    found = dialect_for(target.backend, cpu_features() if there else None)
+    if target.device not in (None, "cpu", "CPU"):
+        # Reduced weights are for x86 kernels only.
+        return replace(found, weight_limit=127)
+    return found
+
+
+def has_dialect(target: Target) -> bool:
+    """Tell whether a target's backend has INT8 here."""
+    from roadworthy.core.errors import UnavailableError
+
+    try:
+        dialect_of(target)
+    except UnavailableError:
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""A bundle's engine built anew for this machine, where its own was built for another one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+from roadworthy.backends import registry
+from roadworthy.backends.base import REBUILD, Engine
+from roadworthy.bundle.reader import Bundle
+from roadworthy.core.errors import MissingExtraError, RoadworthyError, UnavailableError
+from roadworthy.graph.serial import digest, from_files
+from roadworthy.pipeline.building import build
+from roadworthy.verify.answers import Progress
+
+
+def rebuild(bundle: Bundle, target: str | None, progress: Progress) -> tuple[Engine, str]:
+    """Compile the bundle's own ONNX for this machine, in memory; the bundle stays as it is.
+
+    The engine isn't judged yet.
+
+    Args:
+        bundle: an open bundle.
+        target: one of its engines, whose target and options are used; None is the default one.
+        progress: told what is being done.
+
+    Returns:
+        The engine, and why there is one: in what this machine differs.
+
+    Raises:
+        UnavailableError: the target isn't here, or refuses the model.
+    """
+    kept = bundle.engine(target)
+    files = bundle.model()
+    engine = build(
+        from_files(files),
+        bundle.signature,
+        digest(files),
+        kept.target,
+        kept.options,
+        progress,
+        doing="rebuild",
+    )
+    differences = differing(kept.fingerprint, engine.fingerprint)
+    why = "; ".join(differences) or "it was asked for, though the bundle's own was built alike"
+    return engine, f"rebuilt from the bundle's ONNX: {why}"
+
+
+def differences_here(engine: Engine) -> tuple[str, ...]:
+    """Say where this machine isn't what an engine was verified on.
+
+    Raises:
+        UnavailableError: its runtime or device isn't here.
+    """
+    here = registry.find(engine.target.backend).fingerprint(engine.target)
+    return differing(engine.fingerprint, here)
+
+
+def differing(built: Mapping[str, str], here: Mapping[str, str]) -> tuple[str, ...]:
+    """Say where two fingerprints differ, in what both of them state."""
+    return tuple(
+        f"verified with {key} {value}, here is {here[key]}"
+        for key, value in built.items()
+        if key in here and here[key] != value
+    )
+
+
+@contextlib.contextmanager
+def naming_rebuild(engine: Engine) -> Iterator[None]:
+    """Where an engine of a bundle fails and was built elsewhere, name the remedy."""
+    try:
+        yield
+    except MissingExtraError:
+        raise  # nothing could be built here either
+    except UnavailableError as error:
+        if _was_built_elsewhere(engine):
+            error.remedy = REBUILD
+        raise
+
+
+def _was_built_elsewhere(engine: Engine) -> bool:
+    try:
+        return bool(differences_here(engine))
+    except RoadworthyError:
+        return False

@@ -1,0 +1,249 @@
+"""Calibration: run real samples once, and keep what was seen of every tensor, in bounded memory.
+
+Peak memory is that of plain inference, a few tensors, and a histogram for each tensor, whatever the
+number of samples. The result is the same to the last bit for any order of the samples. Any batch
+size gives the same histograms too, as far as ONNX Runtime computes the same values for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roadworthy.core.errors import InputError, UsageError
+from roadworthy.core.files import replacing_file
+from roadworthy.core.samples import Samples
+from roadworthy.core.signature import Feed
+from roadworthy.graph.serial import digest, to_files
+from roadworthy.precision.observe import Observed
+from roadworthy.precision.segments import SegmentedNetwork
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+SCHEMA = "roadworthy/calibration/1"
+# Unfinished work is written this often.
+_SAVE_SECONDS = 30.0
+_MOST_FINDINGS = 20
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was seen of a network's tensors on real samples.
+
+    Attributes:
+        model: digest of the network that ran.
+        samples: digest of the samples, as in their account.
+        count: how many samples were used.
+        skipped: samples that were left out, with the reason.
+        tensors: by name.
+        seconds: what it took.
+    """
+
+    model: str
+    samples: str
+    count: int
+    skipped: Mapping[str, str]
+    tensors: Mapping[str, Observed]
+    seconds: float
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest finite value of every tensor that had one."""
+        return {name: (seen.low, seen.high) for name, seen in self.tensors.items() if seen.count}
+
+    @property
+    def findings(self) -> list[str]:
+        """What a person should look at, worst first."""
+        found = [f"sample {name}: left out: {reason}" for name, reason in self.skipped.items()]
+        for name, seen in self.tensors.items():
+            if seen.bad:
+                found.append(
+                    f"tensor {name!r}: {seen.bad} NaN or infinite values inside the network; "
+                    "they were not counted"
+                )
+        outliers: dict[str, tuple[float, str]] = {}
+        for name, seen in self.tensors.items():
+            for magnitude, sample in seen.outliers:
+                if magnitude > outliers.get(sample, (0.0, ""))[0]:
+                    outliers[sample] = (magnitude, name)
+        found += [
+            f"sample {sample}: an outlier, tensor {tensor!r} reaches {magnitude:.4g}; min-max "
+            "covers it, the other methods may clip it"
+            for sample, (magnitude, tensor) in outliers.items()
+        ]
+        more = len(found) - _MOST_FINDINGS
+        return found[:_MOST_FINDINGS] + ([f"… and {more} more"] if more > 0 else [])
+
+    def account(self) -> dict[str, Any]:
+        """Return what a certificate says about it."""
+        return {
+            "model": self.model,
+            "samples": self.samples,
+            "count": self.count,
+            "skipped": dict(self.skipped),
+            "tensors": len(self.tensors),
+            "dead_channels": {
+                name: seen.dead_channels
+                for name, seen in self.tensors.items()
+                if seen.dead_channels
+            },
+            "findings": self.findings,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def calibrate(
+    model: ir.Model,
+    samples: Samples,
+    tensors: Sequence[str],
+    *,
+    threads: int | None = None,
+    keep: Path | None = None,
+    progress: Progress,
+) -> Calibration:
+    """Run every sample once and observe `tensors`.
+
+    Args:
+        model: FP32.
+        samples: real ones.
+        tensors: float tensors of the graph.
+        threads: of one inference.
+        keep: a file: an unfinished calibration of the same network, samples and tensors in it is
+            continued, a finished one is taken; it is written meanwhile.
+        progress: told what is being done.
+
+    Raises:
+        UsageError: no samples, or random ones.
+        InputError: `keep` is no calibration, or one of another network or other samples; or every
+            sample had to be left out.
+    """
+    if samples.is_random:
+        raise UsageError(
+            "random samples can't calibrate: their ranges are not those of real data",
+            where="--samples random",
+            remedy="give real inputs, some 100 of them",
+        )
+    head = {
+        "schema": SCHEMA,
+        "model": digest(to_files(model, "model.onnx")),
+        "samples": samples.account().digest,
+        "tensors": sorted(tensors),
+    }
+    state = _State(head) if keep is None or not keep.exists() else _State.load(keep, head)
+    started = saved = time.monotonic()
+    with SegmentedNetwork(model, tensors, threads) as network:
+        for index in range(state.done, len(samples)):
+            progress("calibrate", index / len(samples))
+            state.take(network, samples.items[index].name, samples[index])
+            if keep is not None and time.monotonic() - saved > _SAVE_SECONDS:
+                state.save(keep)
+                saved = time.monotonic()
+    state.seconds += time.monotonic() - started
+    if keep is not None:
+        state.save(keep)
+    count = state.done - len(state.skipped)
+    if count == 0:
+        raise InputError(
+            "no sample could be used to calibrate: "
+            + "; ".join(f"{name}: {reason}" for name, reason in list(state.skipped.items())[:3]),
+            where="--samples",
+            remedy="give samples without NaN or infinite values",
+        )
+    return Calibration(
+        str(head["model"]),
+        str(head["samples"]),
+        count,
+        state.skipped,
+        state.tensors,
+        state.seconds,
+    )
+
+
+class _State:
+    """How far a calibration is."""
+
+    def __init__(self, head: Mapping[str, Any]) -> None:
+        self.head = dict(head)
+        self.done = 0
+        self.seconds = 0.0
+        self.skipped: dict[str, str] = {}
+        self.tensors = {name: Observed(name) for name in head["tensors"]}
+
+    def take(self, network: SegmentedNetwork, name: str, feed: Feed) -> None:
+        """Run one sample, or leave it out and say why."""
+        reason = _unfit(feed)
+        if reason:
+            self.skipped[name] = reason
+        else:
+            for tensor, values in network.run(feed):
+                self.tensors[tensor].add(values, name)
+        self.done += 1
+
+    def save(self, path: Path) -> None:
+        """Write everything, in one step, as arrays without pickle."""
+        arrays: dict[str, Any] = {}
+        for index, seen in enumerate(self.tensors.values()):
+            arrays |= {f"{index}/{key}": value for key, value in seen.to_arrays().items()}
+        head = {**self.head, "done": self.done, "seconds": self.seconds, "skipped": self.skipped}
+        with replacing_file(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, head=_text(head), **arrays)
+
+    @classmethod
+    def load(cls, path: Path, head: Mapping[str, Any]) -> _State:
+        """Read what `save` wrote, if it belongs to `head`."""
+        import json
+
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                found = json.loads(str(file["head"]))
+                arrays = {key: file[key] for key in file.files if key != "head"}
+            state = cls(found)
+            state.done, state.seconds = int(found["done"]), float(found["seconds"])
+            state.skipped = dict(found["skipped"])
+            for index, name in enumerate(state.tensors):
+                own = f"{index}/"
+                state.tensors[name] = Observed.from_arrays(
+                    name,
+                    {key.removeprefix(own): v for key, v in arrays.items() if key.startswith(own)},
+                )
+        except (OSError, ValueError, KeyError, TypeError, EOFError, IndexError) as error:
+            raise InputError(
+                f"this is no calibration: {error}", where=str(path), remedy="remove it"
+            ) from error
+        for key, what in (("model", "another network"), ("samples", "other samples")):
+            if found.get(key) != head[key]:
+                raise InputError(
+                    f"this calibration belongs to {what}",
+                    where=str(path),
+                    remedy="name another file, or remove it to calibrate anew",
+                )
+        if found.get("schema") != SCHEMA or found.get("tensors") != head["tensors"]:
+            raise InputError(
+                "this calibration observed other tensors, or is of another version",
+                where=str(path),
+                remedy="remove it to calibrate anew",
+            )
+        state.head = dict(head)
+        return state
+
+
+def _text(head: Mapping[str, Any]) -> Any:
+    import json
+
+    return np.array(json.dumps(head))
+
+
+def _unfit(feed: Feed) -> str | None:
+    for name, array in feed.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = int((~np.isfinite(array)).sum())
+            return f"input {name!r} has {bad} NaN or infinite values"
+    return None

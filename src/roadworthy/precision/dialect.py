@@ -1,0 +1,101 @@
+"""How each backend wants its INT8 graph: the same plan is fast on one runtime and wrong on another.
+
+Sources: TensorRT's developer guide ("Explicit quantization: Q/DQ placement"), ONNX Runtime's
+quantization page ("QDQ format", "reduce_range"), OpenVINO's low precision transformations; and
+what was measured on this project's machines: with signed activations ONNX Runtime's CPU kernels are
+half as fast, and OpenVINO's answers on the same file fall from 34 to 9 dB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from roadworthy.core.errors import UnavailableError
+
+# Operators whose arithmetic gains from INT8.
+COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+# Operators that hand values on unchanged: input and output share one scale.
+THROUGH = frozenset({"Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Where a backend wants Q/DQ, and of which kind.
+
+    Attributes:
+        name: the backend.
+        activations: "uint8" (with a zero-point) or "int8" (symmetric, zero-point 0).
+        compute: which of `COMPUTE` it has INT8 kernels for.
+        light: further operators that it runs in INT8 with scales of their own, between operators
+            in INT8.
+        through: operators that it runs on quantised values as they are.
+        outputs: it also needs the results of INT8 operators quantised.
+        biases: it needs biases as int32, at input scale times weight scale.
+        stored: it takes weights stored as INT8; otherwise they stay float, with a Q of their own.
+        weight_limit: largest magnitude of a quantised weight: 127, or 63 where pairs of products
+            are added up in 16 bits and would saturate (x86 before VNNI).
+    """
+
+    name: str
+    activations: str
+    compute: frozenset[str]
+    light: frozenset[str] = frozenset()
+    through: frozenset[str] = frozenset()
+    outputs: bool = False
+    biases: bool = False
+    stored: bool = True
+    weight_limit: int = 127
+
+    @property
+    def is_symmetric(self) -> bool:
+        """True when activations have no zero-point."""
+        return self.activations == "int8"
+
+    @property
+    def levels(self) -> int:
+        """Steps between the smallest and the largest quantised activation."""
+        return 254 if self.is_symmetric else 255
+
+
+_DIALECTS = {
+    "onnxruntime": Dialect(
+        "onnxruntime",
+        "uint8",
+        compute=frozenset({"Conv", "Gemm", "MatMul"}),
+        light=frozenset(
+            {"Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"}
+        ),
+        through=THROUGH,
+        outputs=True,
+        biases=True,
+    ),
+    "openvino": Dialect("openvino", "uint8", compute=COMPUTE),
+    "tensorrt": Dialect("tensorrt", "int8", compute=COMPUTE, stored=False),
+}
+
+
+def dialect_for(backend: str, features: frozenset[str] | None = None) -> Dialect:
+    """Return a backend's dialect.
+
+    Args:
+        backend: its name.
+        features: of the CPU that will run it, in Linux's names; None where it isn't known or isn't
+            a CPU.
+
+    Raises:
+        UnavailableError: the backend has no INT8 here.
+    """
+    found = _DIALECTS.get(backend)
+    if found is None:
+        raise UnavailableError(
+            f"{backend} can't be built for precision int8 here",
+            where="--precision",
+            remedy=f"choose one of the targets {', '.join(_DIALECTS)}",
+        )
+    x86 = features is not None and "sse2" in features
+    vnni = features is not None and bool({"avx512_vnni", "avx_vnni", "amx_int8"} & features)
+    if backend == "tensorrt" or not x86 or vnni:
+        return found
+    from dataclasses import replace
+
+    return replace(found, weight_limit=63)

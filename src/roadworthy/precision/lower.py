@@ -1,0 +1,148 @@
+"""Write a plan into the graph as explicit QuantizeLinear and DequantizeLinear (ADR 0001)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roadworthy.core.errors import InputError
+from roadworthy.core.signature import Array
+from roadworthy.precision.dialect import Dialect
+from roadworthy.precision.plan import PrecisionPlan, Quantized
+from roadworthy.precision.scales import weight_array
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int32": (-(2**31), 2**31 - 1)}
+# Per-channel scales came with opset 13.
+_LOWEST_OPSET = 13
+
+
+def lower(model: ir.Model, plan: PrecisionPlan, dialect: Dialect) -> ir.Model:
+    """Return the model with the plan's Q/DQ in it; the given one stays.
+
+    A tensor's consumers all read its dequantised form; outputs of the network keep the exact one.
+
+    Raises:
+        InputError: the plan is for another network, or the model's opset is below 13.
+    """
+    opset = model.opset_imports.get("", 0)
+    if opset < _LOWEST_OPSET:
+        raise InputError(
+            f"the network has ONNX opset {opset}; quantisation per channel needs {_LOWEST_OPSET}",
+            where="precision",
+            remedy="export it with a later opset",
+        )
+    copy = model.clone()
+    lowering = _Lowering(copy, dialect)
+    for item in plan.tensors:
+        if item.weight:
+            lowering.weight(item)
+        else:
+            lowering.activation(item)
+    copy.graph.sort()
+    return copy
+
+
+def quantised(values: Array, item: Quantized) -> Array:
+    """Return the integers of a tensor: round half to even, as ONNX's QuantizeLinear does."""
+    scale, zero = np.array(item.scale, np.float32), np.array(item.zero_point, np.float64)
+    if item.axis is not None:
+        shape = [1] * values.ndim
+        shape[item.axis] = -1
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    low, high = _RANGES[item.dtype]
+    # Symmetric weights leave −128 out: TensorRT and VNNI kernels want −w to exist too.
+    if item.dtype == "int8":
+        low = -127
+    # int32 has more digits than float32.
+    wide: Array = values.astype(np.float64 if item.dtype == "int32" else np.float32)
+    whole = np.rint(np.divide(wide, scale)) + zero
+    integers: Array = np.clip(whole, low, high).astype(item.dtype)
+    return integers
+
+
+class _Lowering:
+    def __init__(self, model: ir.Model, dialect: Dialect) -> None:
+        self.model = model
+        self.dialect = dialect
+        self.values: dict[str, ir.Value] = {}
+        for value in model.graph.inputs:
+            self.values[value.name or ""] = value
+        for node in model.graph:
+            self.values |= {value.name or "": value for value in node.outputs}
+
+    def activation(self, item: Quantized) -> None:
+        value = self.values.get(item.tensor)
+        if value is None:
+            raise _stranger(item.tensor)
+        users = list(value.uses())
+        zeros = self._constants(item)
+        whole = self._node("QuantizeLinear", [value, *zeros], item, item.dtype)
+        back = self._node("DequantizeLinear", [whole, *zeros], item, "float32", value)
+        for user in users:
+            user.node.replace_input_with(user.idx, back)
+
+    def weight(self, item: Quantized) -> None:
+        value = self.model.graph.initializers.get(item.tensor)
+        if value is None:
+            raise _stranger(item.tensor)
+        users = list(value.uses())
+        zeros = self._constants(item)
+        if self.dialect.stored:
+            integers = quantised(weight_array(self.model, item.tensor), item)
+            whole = self._initializer(f"{item.tensor}_quantized", integers)
+        else:
+            whole = self._node("QuantizeLinear", [value, *zeros], item, item.dtype)
+        back = self._node("DequantizeLinear", [whole, *zeros], item, "float32", value)
+        for user in users:
+            user.node.replace_input_with(user.idx, back)
+        if self.dialect.stored and not value.is_graph_input():
+            del self.model.graph.initializers[item.tensor]
+
+    def _constants(self, item: Quantized) -> list[ir.Value]:
+        scale = np.array(item.scale, np.float32)
+        zero = np.array(item.zero_point, item.dtype)
+        if item.axis is None:
+            scale, zero = scale.reshape(()), zero.reshape(())
+        return [
+            self._initializer(f"{item.tensor}_scale", scale),
+            self._initializer(f"{item.tensor}_zero_point", zero),
+        ]
+
+    def _initializer(self, name: str, array: Any) -> ir.Value:
+        import onnx_ir as ir
+
+        value = ir.val(name, const_value=ir.tensor(array, name=name))
+        self.model.graph.initializers[name] = value
+        return value
+
+    def _node(
+        self,
+        operator: str,
+        inputs: list[ir.Value],
+        item: Quantized,
+        dtype: str,
+        like: ir.Value | None = None,
+    ) -> ir.Value:
+        import onnx_ir as ir
+
+        attributes = {} if item.axis is None else {"axis": item.axis}
+        node = ir.node(operator, inputs, attributes, name=f"{item.tensor}_{operator}")
+        made = node.outputs[0]
+        made.name = f"{item.tensor}_{'quantized' if operator[0] == 'Q' else 'dequantized'}"
+        made.dtype = ir.DataType.from_numpy(np.dtype(dtype))
+        shape = inputs[0].shape if like is None else like.shape
+        made.shape = None if shape is None else shape.copy()
+        self.model.graph.append(node)
+        return made
+
+
+def _stranger(name: str) -> InputError:
+    return InputError(
+        f"the network has no tensor {name!r}",
+        where="precision plan",
+        remedy="make the plan from this very network",
+    )

@@ -1,0 +1,149 @@
+"""What calibration saw of one tensor: range, histogram, channels, what was odd. Bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from roadworthy.core.signature import Array
+from roadworthy.precision.histogram import Histogram
+
+# A sample whose largest magnitude is so many times the median sample's is named. Magnitudes are
+# counted by powers of two, so the median is known to a factor of two.
+OUTLIER_FACTOR = 16.0
+# So many of the largest samples are kept by name.
+_MOST_NAMED = 4
+_MAGNITUDES = 280  # float32 exponents, from 2**-150 on
+_FIRST_MAGNITUDE = -150
+
+
+@dataclass
+class Observed:
+    """One tensor over all samples. The same whatever the order of the samples.
+
+    Attributes:
+        tensor: its name.
+        low: smallest finite value; +inf before the first.
+        high: largest finite value; -inf before the first.
+        count: finite values.
+        bad: NaN and infinite values, which count nowhere else.
+        histogram: of the finite values; None where only ranges were asked for.
+        channel_low: smallest value per channel (axis 1), float32; None for tensors without one.
+        channel_high: largest value per channel.
+        largest: the samples of the largest magnitudes, as (magnitude, sample name), descending.
+    """
+
+    tensor: str
+    low: float = np.inf
+    high: float = -np.inf
+    count: int = 0
+    bad: int = 0
+    histogram: Histogram | None = field(default_factory=Histogram)
+    channel_low: Array | None = None
+    channel_high: Array | None = None
+    largest: list[tuple[float, str]] = field(default_factory=list)
+    _magnitudes: Array = field(default_factory=lambda: np.zeros(_MAGNITUDES, np.int64))
+
+    def add(self, values: Array, sample: str) -> None:
+        """Take one sample's values, floats of any shape."""
+        if values.size == 0:
+            return
+        if values.dtype != np.float32:
+            values = values.astype(np.float32)
+        low, high = self._channels(values)
+        if not (np.isfinite(low) and np.isfinite(high)):
+            good = values[np.isfinite(values)]
+            self.bad += values.size - good.size
+            if good.size == 0:
+                return
+            values, low, high = good, float(good.min()), float(good.max())
+        magnitude = max(abs(low), abs(high))
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.count += values.size
+        self._name(magnitude, sample)
+        if self.histogram is not None:
+            self.histogram.add(values, magnitude)
+
+    def _channels(self, values: Array) -> tuple[float, float]:
+        """Return the range, keeping it per channel where there are channels."""
+        if values.ndim < 3:
+            return float(values.min()), float(values.max())
+        flat = values.reshape(*values.shape[:2], -1)
+        low, high = flat.min(axis=(0, 2)), flat.max(axis=(0, 2))
+        if self.channel_low is None or self.channel_high is None:
+            self.channel_low, self.channel_high = low, high
+        elif self.channel_low.shape == low.shape:
+            self.channel_low = np.minimum(self.channel_low, low)
+            self.channel_high = np.maximum(self.channel_high, high)
+        # min and max hand NaN on, so that the caller sees it.
+        return float(low.min()), float(high.max())
+
+    def _name(self, magnitude: float, sample: str) -> None:
+        exponent = int(np.frexp(magnitude)[1]) if magnitude > 0 else _FIRST_MAGNITUDE
+        self._magnitudes[np.clip(exponent - _FIRST_MAGNITUDE, 0, _MAGNITUDES - 1)] += 1
+        self.largest.append((magnitude, sample))
+        # By name where magnitudes are equal: the order of the samples must not matter.
+        self.largest.sort(key=lambda item: (-item[0], item[1]))
+        del self.largest[_MOST_NAMED:]
+
+    @property
+    def samples(self) -> int:
+        """How many samples had finite values."""
+        return int(self._magnitudes.sum())
+
+    @property
+    def dead_channels(self) -> int:
+        """Channels that never changed: the same value everywhere in every sample."""
+        if self.channel_low is None or self.channel_high is None:
+            return 0
+        return int((self.channel_low == self.channel_high).sum())
+
+    @property
+    def outliers(self) -> list[tuple[float, str]]:
+        """The named samples that reach far beyond the median one."""
+        if self.samples < 3:
+            return []
+        middle = int(np.searchsorted(np.cumsum(self._magnitudes), (self.samples + 1) // 2))
+        median = float(np.ldexp(1.0, middle + _FIRST_MAGNITUDE))
+        return [item for item in self.largest if item[0] > OUTLIER_FACTOR * median > 0]
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Return everything as arrays, for a file that loads without pickle."""
+        arrays: dict[str, Any] = {
+            "range": np.array([self.low, self.high]),
+            "counts": np.array([self.count, self.bad]),
+            "magnitudes": self._magnitudes,
+            "largest": np.array([item[0] for item in self.largest]),
+            "samples": np.array([item[1] for item in self.largest], dtype=np.str_),
+        }
+        if self.histogram is not None:
+            exponent = self.histogram.exponent
+            arrays["histogram"] = self.histogram.counts
+            arrays["exponent"] = np.array([] if exponent is None else [exponent], np.int64)
+        if self.channel_low is not None and self.channel_high is not None:
+            arrays |= {"channel_low": self.channel_low, "channel_high": self.channel_high}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, tensor: str, arrays: dict[str, Array]) -> Observed:
+        """Read what `to_arrays` wrote; raises KeyError or ValueError for anything else."""
+        histogram = None
+        if "histogram" in arrays:
+            exponent = arrays["exponent"]
+            counts = np.asarray(arrays["histogram"], np.int64).copy()
+            histogram = Histogram(int(exponent[0]) if exponent.size else None, counts)
+        largest = zip(arrays["largest"].tolist(), arrays["samples"].tolist(), strict=True)
+        return cls(
+            tensor,
+            float(arrays["range"][0]),
+            float(arrays["range"][1]),
+            int(arrays["counts"][0]),
+            int(arrays["counts"][1]),
+            histogram,
+            arrays.get("channel_low"),
+            arrays.get("channel_high"),
+            [(float(magnitude), str(sample)) for magnitude, sample in largest],
+            np.asarray(arrays["magnitudes"], np.int64).copy(),
+        )

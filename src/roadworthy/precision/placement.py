@@ -1,0 +1,317 @@
+"""Where Q/DQ goes in a graph, for one dialect, and why not elsewhere.
+
+1. An operator of the dialect's `compute` set runs in INT8, unless one of these reasons holds: its
+   weights aren't constants; it is the first or the last one on its way through the network; it has
+   tiny channels; it multiplies two activations (attention).
+2. A `light` or `through` operator runs in INT8 only between INT8 operators: everything that it
+   reads comes from them (of a Concat: something) and everything that reads it is one. So heads that
+   mix pixels and probabilities, and outputs, stay in float without being recognised as such.
+3. What an INT8 operator reads is quantised; where the dialect says so, what it gives too (after the
+   activation that fuses with it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from roadworthy.precision.dialect import COMPUTE, Dialect
+from roadworthy.precision.plan import Decision
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# Below so many channels the units for INT8 aren't filled, and little is gained.
+TINY_CHANNELS = 8
+# Activations that runtimes fuse into the operator before: nothing is quantised in between.
+_FUSED = frozenset({"Clip", "Relu"})
+
+FIRST = "first layer: it reads the input itself, and costs little"
+LAST = "last layer: nothing after it can make up for its rounding"
+TINY = f"fewer than {TINY_CHANNELS} channels: INT8 gains nothing"
+ATTENTION = "both factors are activations (attention): one scale for all heads is too coarse"
+VARIABLE = "its weights aren't constants of the graph"
+BETWEEN = "not between INT8 operators: INT8 would only add conversions"
+NO_KERNEL = "{0} has no INT8 kernel for it"
+NESTED = "inside a sub-graph"
+ISLAND = "float island: {0}"
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A constant factor of a node: quantised per channel of `axis`."""
+
+    tensor: str
+    axis: int | None
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bias:
+    """A constant summand of a node, quantised at the product of two scales."""
+
+    tensor: str
+    activation: str
+    weight: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What is to be quantised; the scales are still missing.
+
+    Attributes:
+        dialect: whose rules these are.
+        decisions: every computing node, in order.
+        activations: tensors that pass through Q/DQ, in order.
+        weights: initialisers that are quantised.
+        biases: where the dialect wants them.
+        same_scale: tensor to the one whose scale it takes (operators that hand values on).
+    """
+
+    dialect: Dialect
+    decisions: tuple[Decision, ...]
+    activations: tuple[str, ...]
+    weights: tuple[Weight, ...]
+    biases: tuple[Bias, ...]
+    same_scale: Mapping[str, str]
+
+
+def place(model: ir.Model, dialect: Dialect, islands: Mapping[str, str] | None = None) -> Placement:
+    """Decide which nodes of a model run in INT8.
+
+    Args:
+        model: FP32; nodes have unique names.
+        dialect: whose rules.
+        islands: nodes that must stay in float, with the reason.
+    """
+    return _Placing(model, dialect, dict(islands or {})).result()
+
+
+class _Placing:
+    def __init__(self, model: ir.Model, dialect: Dialect, islands: dict[str, str]) -> None:
+        self.graph = model.graph
+        self.dialect = dialect
+        self.islands = islands
+        self.reasons: dict[str, str] = {}
+        self.int8: set[ir.Node] = set()
+
+    def result(self) -> Placement:
+        self._compute_nodes()
+        self._between()
+        activations = dict.fromkeys(value.name or "" for value in self._quantised())
+        weights, biases = self._constants()
+        return Placement(
+            self.dialect,
+            tuple(self._decisions()),
+            tuple(activations),
+            tuple(dict.fromkeys(weights)),
+            tuple(dict.fromkeys(biases)),
+            dict(self._same_scale(activations)),
+        )
+
+    def _decisions(self) -> Iterator[Decision]:
+        for node in self.graph:
+            name = node.name or ""
+            if node in self.int8:
+                yield Decision(name, node.op_type, "int8")
+            elif node.op_type in COMPUTE | self.dialect.light:
+                yield Decision(name, node.op_type, "fp32", self.reasons.get(name, BETWEEN))
+
+    # -- 1. operators with arithmetic
+
+    def _compute_nodes(self) -> None:
+        later = self._computing_later()
+        earlier = self._computing_earlier()
+        for node in self.graph:
+            if node.op_type not in COMPUTE:
+                continue
+            reason = self._why_not(node, earlier, later)
+            if reason:
+                self.reasons[node.name or ""] = reason
+            else:
+                self.int8.add(node)
+
+    def _why_not(self, node: ir.Node, earlier: set[ir.Node], later: set[ir.Node]) -> str | None:
+        if (node.name or "") in self.islands:
+            return ISLAND.format(self.islands[node.name or ""])
+        if node.op_type not in self.dialect.compute:
+            return NO_KERNEL.format(self.dialect.name)
+        if node.op_type == "MatMul" and not any(map(_is_weight, node.inputs)):
+            return ATTENTION
+        weight = node.inputs[1]
+        if weight is None or not _is_weight(weight) or weight.dtype is None:
+            return VARIABLE
+        if weight.dtype.name != "FLOAT":
+            return f"its weights are {weight.dtype.name}"
+        if node not in earlier:
+            return FIRST
+        if node not in later:
+            return LAST
+        return TINY if _is_tiny(node, weight) else None
+
+    def _computing_earlier(self) -> set[ir.Node]:
+        """Nodes that have a computing node somewhere before them."""
+        found: set[ir.Node] = set()
+        for node in self.graph:
+            producers = [value.producer() for value in node.inputs if value is not None]
+            if any(p is not None and (p in found or p.op_type in COMPUTE) for p in producers):
+                found.add(node)
+        return found
+
+    def _computing_later(self) -> set[ir.Node]:
+        """Nodes that have a computing node somewhere after them."""
+        found: set[ir.Node] = set()
+        for node in reversed(self.graph):
+            users = [user.node for value in node.outputs for user in value.uses()]
+            if any(user in found or user.op_type in COMPUTE for user in users):
+                found.add(node)
+        return found
+
+    # -- 2. operators in between
+
+    def _between(self) -> None:
+        eligible = {
+            node
+            for node in self.graph
+            if node.op_type in self.dialect.light | self.dialect.through
+            and node.name not in self.islands
+            and _is_float(node.outputs[0])
+            and len(node.outputs) == 1
+        }
+        region = {node for node in eligible if _keeps_values(node)}
+        region |= {node for node in self.graph if node.op_type in _FUSED}
+        while True:
+            lost = {node for node in region if not self._lies_between(node, region)}
+            if not lost:
+                break
+            region -= lost
+        self.int8 |= region
+
+    def _lies_between(self, node: ir.Node, region: set[ir.Node]) -> bool:
+        if self._fuses(node, self.int8):
+            return True
+        inside = self.int8 | region
+        reads = [value for value in node.inputs if value is not None and _is_float(value)]
+        from_int8 = [value.producer() in inside for value in reads if not _is_weight(value)]
+        # A Concat costs nothing, so one quantised part is enough reason to quantise the others.
+        enough = any(from_int8) if node.op_type == "Concat" else bool(from_int8) and all(from_int8)
+        users = [user.node for user in node.outputs[0].uses()]
+        return (
+            enough
+            and not node.outputs[0].is_graph_output()
+            and bool(users)
+            and all(user in inside for user in users)
+        )
+
+    def _fuses(self, node: ir.Node, inside: set[ir.Node]) -> bool:
+        """Tell an activation that becomes part of an INT8 operator before it."""
+        if node.op_type not in _FUSED or node.inputs[0] is None:
+            return False
+        before = node.inputs[0].producer()
+        return (
+            before is not None
+            and before in inside
+            and len(node.inputs[0].uses()) == 1
+            and not node.inputs[0].is_graph_output()
+        )
+
+    # -- 3. tensors
+
+    def _quantised(self) -> Iterator[ir.Value]:
+        for node in self.graph:
+            if node not in self.int8:
+                continue
+            for value in node.inputs:
+                if value is None or not _is_float(value) or _is_weight(value):
+                    continue
+                if not self._inside_fusion(value):
+                    yield value
+            gives = self.dialect.outputs or node.op_type not in COMPUTE | _FUSED
+            for value in node.outputs if gives else ():
+                if not self._inside_fusion(value) and not value.is_graph_output():
+                    yield value
+        if not self.dialect.outputs:
+            yield from self._residuals()
+
+    def _inside_fusion(self, value: ir.Value) -> bool:
+        users = tuple(value.uses())
+        return (
+            len(users) == 1 and users[0].node in self.int8 and self._fuses(users[0].node, self.int8)
+        )
+
+    def _residuals(self) -> Iterator[ir.Value]:
+        """Of an Add of two convolutions' results one is quantised: then the other fuses with it."""
+        for node in self.graph:
+            if node.op_type != "Add" or None in node.inputs:
+                continue
+            producers = [value.producer() for value in node.inputs if value is not None]
+            if all(producer is not None and producer in self.int8 for producer in producers):
+                value = node.inputs[1]
+                if value is not None and not value.is_graph_output():
+                    yield value
+
+    def _same_scale(self, activations: Mapping[str, None]) -> Iterator[tuple[str, str]]:
+        for node in self.graph:
+            if node not in self.int8 or node.op_type not in self.dialect.through:
+                continue
+            before, after = node.inputs[0], node.outputs[0]
+            if before is not None and {before.name, after.name} <= activations.keys():
+                yield after.name or "", before.name or ""
+
+    def _constants(self) -> tuple[list[Weight], list[Bias]]:
+        weights, biases = [], []
+        for node in self.graph:
+            if node not in self.int8 or node.op_type not in COMPUTE:
+                continue
+            data, weight = node.inputs[0], node.inputs[1]
+            if data is None or weight is None:
+                continue
+            name = weight.name or ""
+            weights.append(Weight(name, channel_axis(node, weight), node.name or ""))
+            bias = node.inputs[2] if len(node.inputs) > 2 else None
+            if self.dialect.biases and bias is not None and _is_weight(bias):
+                biases.append(Bias(bias.name or "", data.name or "", name))
+        return weights, biases
+
+
+def channel_axis(node: ir.Node, weight: ir.Value) -> int | None:
+    """Return the axis of a weight that its node's output channels lie on; None: not on one."""
+    rank = len(weight.shape) if weight.shape is not None else 0
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "ConvTranspose":
+        # [in, out / group, …]: with groups one slice of axis 1 serves several output channels.
+        group = node.attributes.get("group")
+        return 1 if group is None or group.value == 1 else None
+    if node.op_type == "Gemm":
+        transposed = node.attributes.get("transB")
+        return 0 if transposed is not None and transposed.value else 1
+    return rank - 1 if rank >= 2 else None
+
+
+def _keeps_values(node: ir.Node) -> bool:
+    """Resize invents no values only where it takes the nearest one."""
+    mode = node.attributes.get("mode")
+    return node.op_type != "Resize" or mode is None or mode.value == "nearest"
+
+
+def _is_tiny(node: ir.Node, weight: ir.Value) -> bool:
+    if weight.shape is None or len(weight.shape) < 2:
+        return False
+    sizes = weight.shape.numpy()
+    group = node.attributes.get("group")
+    groups = 1 if group is None else int(group.value)
+    if node.op_type == "ConvTranspose":
+        return min(sizes[0], sizes[1] * groups) < TINY_CHANNELS
+    if node.op_type == "Conv":
+        return min(sizes[0], sizes[1] * groups) < TINY_CHANNELS
+    return min(sizes[-2:]) < TINY_CHANNELS
+
+
+def _is_weight(value: ir.Value | None) -> bool:
+    return value is not None and value.is_initializer() and not value.is_graph_input()
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype is not None and value.dtype.name == "FLOAT"

@@ -1,0 +1,147 @@
+"""From a placement and a calibration to a plan: every scale and zero-point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from roadworthy.core.errors import InputError
+from roadworthy.core.signature import Array
+from roadworthy.precision.calibrate import Calibration
+from roadworthy.precision.dialect import Dialect
+from roadworthy.precision.methods import Range, covered
+from roadworthy.precision.placement import Bias, Placement, Weight
+from roadworthy.precision.plan import PrecisionPlan, Quantized
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# A scale must be a normal float32 number, with room for its products.
+_SMALLEST_SCALE = 2.0**-100
+# How much of int32's range a quantised bias may use; the products are added to it.
+_BIAS_LIMIT = 2.0**30
+
+
+def make_plan(
+    model: ir.Model, placement: Placement, calibration: Calibration, method: str
+) -> PrecisionPlan:
+    """Choose every scale.
+
+    Args:
+        model: whose weights are quantised.
+        placement: what is to be quantised.
+        calibration: has observed every activation of the placement.
+        method: see `precision.methods`.
+
+    Raises:
+        InputError: the calibration hasn't seen a tensor.
+    """
+    dialect = placement.dialect
+    activations = {}
+    for name in placement.activations:
+        source = scale_source(name, placement)
+        seen = calibration.tensors.get(source)
+        if seen is None:
+            raise InputError(f"the calibration hasn't seen tensor {source!r}", where="calibration")
+        low, high = covered(seen, method, symmetric=dialect.is_symmetric, levels=dialect.levels)
+        activations[name] = activation_scale(name, (low, high), dialect)
+    weights = {
+        item.tensor: _weight_scale(model, item, placement, activations)
+        for item in placement.weights
+    }
+    biases = {item.tensor: _bias_scale(item, activations, weights) for item in placement.biases}
+    return PrecisionPlan(
+        "int8",
+        dialect.name,
+        placement.decisions,
+        (*activations.values(), *weights.values(), *biases.values()),
+        {
+            **calibration.account(),
+            "method": method,
+            "saturation": _saturation(calibration, placement, activations),
+        },
+    )
+
+
+def activation_scale(name: str, covered_range: Range, dialect: Dialect) -> Quantized:
+    """Return scale and zero-point of an activation; zero is always exactly representable."""
+    low, high = min(covered_range[0], 0.0), max(covered_range[1], 0.0)
+    if dialect.is_symmetric:
+        scale = max(-low, high) / 127.0
+        return Quantized(name, "int8", (_float32(scale),), (0,))
+    scale = _float32((high - low) / 255.0)
+    return Quantized(name, "uint8", (scale,), (int(np.clip(np.rint(-low / scale), 0, 255)),))
+
+
+def scale_source(name: str, placement: Placement) -> str:
+    """Return the tensor whose scale this one takes."""
+    seen = {name}
+    while name in placement.same_scale and placement.same_scale[name] not in seen:
+        name = placement.same_scale[name]
+        seen.add(name)
+    return name
+
+
+def _weight_scale(
+    model: ir.Model, weight: Weight, placement: Placement, activations: dict[str, Quantized]
+) -> Quantized:
+    """Symmetric, per channel where its node has an axis for them."""
+    values = weight_array(model, weight.tensor)
+    axes = tuple(axis for axis in range(values.ndim) if axis != weight.axis)
+    largest = np.abs(values).max(axis=axes if weight.axis is not None else None)
+    scales = np.atleast_1d(np.asarray(largest, np.float64)) / placement.dialect.weight_limit
+    for bias in placement.biases:
+        if bias.weight == weight.tensor:
+            # A dead channel with a bias: at the product of its tiny scales int32 would overflow.
+            needed = np.abs(weight_array(model, bias.tensor)).astype(np.float64) / _BIAS_LIMIT
+            scales = np.maximum(scales, needed / activations[bias.activation].scale[0])
+    chosen = tuple(_float32(scale) for scale in scales)
+    return Quantized(weight.tensor, "int8", chosen, (0,) * len(chosen), weight.axis, weight=True)
+
+
+def _bias_scale(
+    bias: Bias, activations: dict[str, Quantized], weights: dict[str, Quantized]
+) -> Quantized:
+    """What the products of input and weight are counted in."""
+    factor = activations[bias.activation].scale[0]
+    scales = tuple(
+        float(np.float32(factor) * np.float32(scale)) for scale in weights[bias.weight].scale
+    )
+    axis = 0 if len(scales) > 1 else None
+    return Quantized(bias.tensor, "int32", scales, (0,) * len(scales), axis, weight=True)
+
+
+def weight_array(model: ir.Model, name: str) -> Array:
+    """Return an initialiser's values.
+
+    Raises:
+        InputError: the graph has no such initialiser.
+    """
+    value = model.graph.initializers.get(name)
+    if value is None or value.const_value is None:
+        raise InputError(f"the network has no weight {name!r}", where="precision plan")
+    return value.const_value.numpy()
+
+
+def _saturation(
+    calibration: Calibration, placement: Placement, activations: dict[str, Quantized]
+) -> dict[str, float]:
+    """Return the share of values beyond the chosen range, of tensors that have any."""
+    shares = {}
+    for name, chosen in activations.items():
+        histogram = calibration.tensors[scale_source(name, placement)].histogram
+        if histogram is None or not histogram.total:
+            continue
+        scale, zero = chosen.scale[0], chosen.zero_point[0]
+        smallest, largest = (0, 255) if chosen.dtype == "uint8" else (-127, 127)
+        low, high = (smallest - zero - 0.5) * scale, (largest - zero + 0.5) * scale
+        edges = histogram.edges
+        beyond = int(histogram.counts[(edges[1:] <= low) | (edges[:-1] >= high)].sum())
+        if beyond:
+            shares[name] = beyond / histogram.total
+    return shares
+
+
+def _float32(scale: float) -> float:
+    return float(np.float32(max(scale, _SMALLEST_SCALE)))

@@ -1,0 +1,174 @@
+"""`roadworthy.compile` with tensors on a real GPU. Not part of `make test`: see `test_tensorrt`.
+
+A TensorRT in another interpreter gets them through the host. That tensors are left in place where
+the engine is in this process is shown with a runner written in torch, which takes and gives arrays
+as TensorRT's does (`device_arrays.py` tests that one): no interpreter that is known has both.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import roadworthy
+from roadworthy.backends.base import Engine, Session
+from roadworthy.bundle.writer import write_bundle
+from roadworthy.core.errors import RunError
+from tests.unit.bundle import made
+
+pytestmark = pytest.mark.device
+
+HALF = 5e-3
+"""Relative L2 of a small network in FP16, as in `test_tensorrt`."""
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 4, 1)
+
+    def forward(self, image, mask):
+        y = self.last(torch.relu(self.first(image)))
+        return {"y": y, "seen": [torch.where(mask, y, torch.zeros_like(y))]}
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("fp32", 1e-5), ("fp16", HALF)])
+def test_tensorrt_answers_as_the_module_does_on_the_gpu(
+    precision, limit, tmp_path_factory, monkeypatch
+):
+    from tests.device.place import TARGET
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    torch.manual_seed(0)
+    module = Net().cuda().eval()
+    image = torch.randn(2, 3, 32, 32, device="cuda")
+    mask = torch.rand(2, 1, 32, 32, device="cuda") > 0.5
+    engine = roadworthy.compile(
+        module,
+        (image, mask),
+        target=str(TARGET),
+        precision=precision,
+        options=["tensorrt.level=0", "tensorrt.build-cache=off"],
+    )
+    again = roadworthy.EngineModule()
+    again.load_state_dict(copy.deepcopy(engine.state_dict()))
+    image = torch.randn(2, 3, 32, 32, device="cuda")
+    with torch.no_grad():
+        wanted = module(image, mask)
+    for found in (engine(image, mask), again(image=image, mask=mask)):
+        for one, other in ((found["y"], wanted["y"]), (found["seen"][0], wanted["seen"][0])):
+            assert one.device == other.device
+            assert (one - other).norm() <= limit * other.norm()
+    assert engine(image.cpu(), mask.cpu())["y"].device.type == "cpu"
+
+
+def test_an_engine_on_the_cpu_takes_cuda_tensors_through_the_host(engine):
+    x = torch.randn(1, 8, device="cuda")
+    y = engine(x)
+    assert y.device == x.device
+    torch.testing.assert_close(y, 2 * x + 1)
+    with pytest.raises(roadworthy.UsageError, match="gradient"):
+        engine(x.requires_grad_())
+    assert engine.to("cuda").half()(x.detach()).device == x.device
+    state = {name: value.cuda() for name, value in engine.state_dict().items()}
+    again = roadworthy.EngineModule()
+    again.load_state_dict(state)
+    assert torch.equal(again(x.detach()), y)
+
+
+class Seen:
+    """A GPU array and nothing else of a tensor."""
+
+    def __init__(self, tensor):
+        self.__cuda_array_interface__ = tensor.__cuda_array_interface__
+
+
+class OnTheGpu:
+    """y = 2·x + 1, as in `made`."""
+
+    def __init__(self):
+        self.calls = []
+        self.refuses = False
+
+    def run(self, feed):
+        self.calls.append("run")
+        return {"y:0": 2 * feed["image"] + 1}
+
+    def run_device(self, feed, outputs=None, stream=None):
+        if self.refuses:
+            raise RunError("an input is read by its value; use run()")
+        self.calls.append(stream)
+        with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
+            x = torch.as_tensor(Seen(feed["image"]), device="cuda")
+            y = torch.as_tensor(Seen(outputs["y:0"]), device="cuda")
+            torch.add(2 * x, 1, out=y)
+        return dict(outputs)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def runner(monkeypatch):
+    runner = OnTheGpu()
+    monkeypatch.setattr(Engine, "open", lambda engine: Session(engine.signature, runner))
+    return runner
+
+
+@pytest.fixture
+def engine(tmp_path):
+    write_bundle(tmp_path / "net.rw", made.content())
+    return roadworthy.EngineModule.load(tmp_path / "net.rw")
+
+
+def test_cuda_tensors_stay_on_the_gpu(engine, runner):
+    for rows in (3, 8, 3):
+        x = torch.randn(1, rows, device="cuda")
+        y = engine(x)
+        assert y.device == x.device
+        assert torch.equal(y, 2 * x + 1)
+    strided = torch.randn(1, 16, device="cuda")[:, ::2]
+    assert torch.equal(engine(strided), 2 * strided + 1)
+    assert "run" not in runner.calls
+    assert torch.equal(engine(torch.ones(1, 3)), torch.full((1, 3), 3.0))
+    assert runner.calls[-1] == "run"
+
+
+def test_work_is_queued_on_torchs_current_stream(engine, runner):
+    x = torch.zeros(1, 4, device="cuda")
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(200_000_000)  # longer than the call: out of order would see zeros
+        x.fill_(3)
+        y = engine(x)
+    assert runner.calls == [stream.cuda_stream]
+    assert not stream.query()  # the call didn't wait
+    stream.synchronize()
+    assert torch.equal(y, torch.full_like(x, 7))
+
+
+def test_what_cannot_run_in_place_goes_through_the_host(engine, runner):
+    runner.refuses = True
+    x = torch.randn(1, 4, device="cuda")
+    for _ in range(2):
+        y = engine(x)
+        assert y.device == x.device
+        torch.testing.assert_close(y, 2 * x + 1)
+    assert runner.calls == ["run", "run"]
+
+
+def test_inputs_that_do_not_fit_are_refused_on_the_gpu_too(engine, runner):
+    for wrong in (
+        torch.ones(1, 9, device="cuda"),
+        torch.ones(2, 3, device="cuda"),
+        torch.ones(1, 3, device="cuda", dtype=torch.float16),
+    ):
+        with pytest.raises(roadworthy.InputError):
+            engine(wrong)
+    assert not runner.calls

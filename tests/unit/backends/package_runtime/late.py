@@ -1,0 +1,2 @@
+def reversed_bytes(content):
+    return content[::-1]

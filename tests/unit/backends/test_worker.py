@@ -1,0 +1,93 @@
+"""A runtime is one module or a package; either way its texts travel and work where they arrive."""
+
+import importlib
+import sys
+import traceback
+
+import numpy as np
+import pytest
+
+from roadworthy.backends.place import open_place, source_of
+from roadworthy.backends.worker import Sent
+from roadworthy.core.errors import RunError
+
+PACKAGE = "tests.unit.backends.package_runtime"
+ONE_FILE = "tests.unit.backends.numpy_runtime"
+HERE, WORKER, OTHER = (None, False), (None, True), (f"python={sys.executable}", False)
+WORKERS = pytest.mark.parametrize(("where", "isolated"), [WORKER, OTHER])
+
+
+@pytest.fixture
+def finders():
+    """Modules loaded here by a test must not stay: names and finders are of the whole process."""
+    modules, path = dict(sys.modules), list(sys.meta_path)
+    yield
+    sys.meta_path[:] = path
+    for name in set(sys.modules) - set(modules):
+        del sys.modules[name]
+
+
+def test_one_module_is_one_text_and_a_package_one_for_each_file():
+    assert set(source_of(ONE_FILE)) == {""}
+    assert set(source_of(PACKAGE)) == {"", "doubling", "late"}
+
+
+@pytest.mark.parametrize(
+    "place", [(None, False), (None, True), (f"python={sys.executable}", False)]
+)
+def test_a_package_works_wherever_it_is(place):
+    with open_place(PACKAGE, *place) as there:
+        built = there.build({"m": b"abc"}, {})
+        assert built.files == {"engine": b"cba"}
+        runner = there.open(built.files, {})
+        assert np.array_equal(runner.run({"x": np.arange(3.0)})["x"], [0.0, 2.0, 4.0])
+        runner.close()
+
+
+@WORKERS
+def test_there_it_is_what_was_sent_and_no_file_of_that_place(where, isolated):
+    with open_place(PACKAGE, where, isolated) as there:
+        assert there.describe(None) == {
+            "runtime": "package",
+            "file": "tests/unit/backends/package_runtime/__init__.py, sent by roadworthy",
+            "package": "roadworthy_runtime",
+        }
+
+
+@WORKERS
+def test_a_traceback_from_there_names_the_file_and_shows_the_line(where, isolated):
+    with (
+        open_place(PACKAGE, where, isolated) as there,
+        pytest.raises(RunError, match="nothing to double") as caught,
+    ):
+        there.open({"engine": b""}, {}).run({})
+    told = str(caught.value.__cause__)
+    assert "package_runtime/doubling.py, sent by roadworthy" in told
+    assert "# the line that a traceback must show" in told
+
+
+def test_the_packages_around_a_runtime_are_not_needed(finders):
+    """The other side has no roadworthy."""
+    texts = {"": "from .inner import value", "inner": "from . import other\nvalue = other.value"}
+    module = Sent("nowhere.at.all.runtime", {**texts, "other": "value = 7"}).load()
+    assert module.value == 7
+    assert not [name for name in sys.modules if name.startswith("nowhere")]
+
+
+def test_one_text_is_a_plain_module(finders):
+    module = Sent("nowhere.runtime", {"": "import math\nvalue = math.pi"}).load()
+    assert module.__file__ == "nowhere/runtime.py, sent by roadworthy"
+    assert not hasattr(module, "__path__")
+
+
+def test_what_was_not_sent_is_an_import_error_of_the_file_that_asks(finders):
+    texts = {"": "from .inner import value", "inner": "from .absent import value"}
+    with pytest.raises(ImportError, match=r"absent") as caught:
+        Sent("nowhere.runtime", texts).load()
+    frames = [frame.filename for frame in traceback.extract_tb(caught.tb)]
+    assert "nowhere/runtime/inner.py, sent by roadworthy" in frames
+
+
+def test_other_imports_are_left_alone(finders):
+    Sent("nowhere.runtime", {"": ""}).load()
+    assert importlib.import_module("colorsys").rgb_to_yiq(0, 0, 0) == (0, 0, 0)
