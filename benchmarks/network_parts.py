@@ -2,7 +2,8 @@
 
 Everything here exports with both of PyTorch's exporters, heights and widths left symbolic: sizes
 come from slices of a stored ramp 1, 2, 3, … (a `Slice` with a computed end), never from a Python
-number that a tracer would freeze, and attention splits its heads by `unflatten`.
+number that a tracer would freeze, and heads are split by `reshape` to symbolic sizes (`unflatten`
+exports as a dozen nodes, `Mod` among them).
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.heads, self.size = heads, width // heads
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
         for layer in (self.query, self.key, self.value, self.out):
             nn.init.xavier_uniform_(layer.weight)
@@ -99,14 +100,13 @@ class Attention(nn.Module):
             self._split(self.key(key)),
             self._split(self.value(value)),
             # Stated: else the exporter computes it from the symbolic shape.
-            scale=self.scale,
+            scale=self.size**-0.5,
         )
         joined: torch.Tensor = self.out(found.transpose(1, 2).flatten(2))
         return joined
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
-        # Not unflatten, for which the exporter writes a dozen nodes.
-        return x.reshape(x.shape[0], -1, self.heads, x.shape[2] // self.heads).transpose(1, 2)
+        return x.reshape(x.shape[0], -1, self.heads, self.size).transpose(1, 2)
 
 
 class Layer(nn.Module):
@@ -279,8 +279,8 @@ class Detect(nn.Module):
 
     def _decoded(self, level: int, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[2], x.shape[3]
-        raw = self.heads[level](x).unflatten(1, (3, self.columns)).permute(0, 1, 3, 4, 2)
-        cells = raw.sigmoid()
+        raw = self.heads[level](x).reshape(x.shape[0], 3, self.columns, height, width)
+        cells = raw.permute(0, 1, 3, 4, 2).sigmoid()
         ramp: torch.Tensor = self.ramp
         across = ramp.narrow(0, 0, width).unsqueeze(0).expand(height, -1)
         down = ramp.narrow(0, 0, height).unsqueeze(1).expand(-1, width)

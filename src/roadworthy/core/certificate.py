@@ -112,7 +112,8 @@ class Certificate:
     """All the evidence about one engine.
 
     `calling` is how Python calls the source and what that returns (`source.torch.structure`); None
-    for an ONNX file.
+    for an ONNX file. `lowering` says what was quantised, how, and what not and why; None where the
+    model was compiled as it is.
     """
 
     target: str
@@ -132,6 +133,7 @@ class Certificate:
     created: str
     roadworthy: str
     calling: Mapping[str, Any] | None = None
+    lowering: Mapping[str, Any] | None = None
     schema: str = SCHEMA
 
 

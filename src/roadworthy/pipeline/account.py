@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends.base import Engine
 from roadworthy.core.certificate import (
@@ -64,6 +64,7 @@ def certify(
     evidence: Evidence,
     latency: Latency | None,
     comparison: Comparison | None,
+    lowering: Mapping[str, Any] | None = None,
 ) -> Certificate:
     """Put everything about one engine into its certificate."""
     prepared = evidence.prepared
@@ -102,6 +103,7 @@ def certify(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         roadworthy=metadata.version("roadworthy"),
         calling=prepared.calling,
+        lowering=dict(lowering) if lowering else None,
     )
 
 

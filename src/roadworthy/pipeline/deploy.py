@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 from roadworthy.core.errors import BudgetError, RoadworthyError
+from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Feed
 from roadworthy.core.target import Target
 from roadworthy.core.verdict import Verdict
@@ -17,13 +18,15 @@ from roadworthy.pipeline.account import Evidence, certify
 from roadworthy.pipeline.building import build
 from roadworthy.pipeline.deployment import Deployment, TargetResult
 from roadworthy.pipeline.gather import check_contract, gather_samples, output_names
+from roadworthy.pipeline.lowering import Lowering
 from roadworthy.pipeline.request import Request
-from roadworthy.pipeline.ship import check_destination, choose, ship
+from roadworthy.pipeline.ship import check_destination, choose, fastest, ship
 from roadworthy.pipeline.timing import time_engine
 from roadworthy.source.opening import open_module, open_source
 from roadworthy.source.prepared import Source
 from roadworthy.verify.answers import Progress, TrustedAnswers, silent
 from roadworthy.verify.engine import tolerances, verify_engine, wrong_answers
+from roadworthy.vision.preprocess import Preprocess
 
 _PROBES = 2
 
@@ -47,6 +50,7 @@ def deploy(request: Request, progress: Progress = silent) -> Deployment:
     check_destination(request.out)
     source = _open(request)
     samples, contract = gather_samples(request.samples, source, request.inputs, request.preprocess)
+    calibration = _calibration(request, source, samples, contract)
     names = output_names(request.outputs, source, contract)
     prepared = source.prepare(samples, request.inputs, names, progress)
     with prepared.trusted as trusted:
@@ -59,7 +63,10 @@ def deploy(request: Request, progress: Progress = silent) -> Deployment:
             prepared.model, standard_passes(), probes(trusted), limits, progress
         )
         evidence = Evidence(source.description, samples, prepared, model, passes)
-        results = tuple(_build(target, request, evidence, progress) for target in request.targets)
+        lowering = Lowering(request, evidence, calibration)
+        results = tuple(
+            _build(target, request, lowering, evidence, progress) for target in request.targets
+        )
         chosen, why = choose(results, request.objective)
         bundle = ship(request.out, chosen, results, evidence, contract, progress)
     return Deployment(results, signature, bundle, chosen, why)
@@ -75,6 +82,18 @@ def probes(trusted: TrustedAnswers) -> list[tuple[str, Feed]]:
     ]
 
 
+def _calibration(
+    request: Request, source: Source, samples: Samples, contract: Preprocess | None
+) -> Samples:
+    """Return what INT8 is calibrated with: samples of its own, or those that judge."""
+    if request.calibration is None:
+        return samples
+    given, _ = gather_samples(
+        request.calibration, source, request.inputs, request.preprocess, contract
+    )
+    return given
+
+
 def _open(request: Request) -> Source:
     if isinstance(request.source, str | os.PathLike):
         return open_source(str(request.source), request.weights, trust=request.trust)
@@ -82,17 +101,27 @@ def _open(request: Request) -> Source:
 
 
 def _build(
-    target: Target, request: Request, evidence: Evidence, progress: Progress
+    target: Target, request: Request, lowering: Lowering, evidence: Evidence, progress: Progress
 ) -> TargetResult:
     """Compile, judge and time one target. Its failure is its own: the others go on."""
+    results = [
+        _in_precision(target, each, lowering, evidence, progress)
+        for each in request.by_precision(target)
+    ]
+    return fastest(results, request.objective)
+
+
+def _in_precision(
+    target: Target, request: Request, lowering: Lowering, evidence: Evidence, progress: Progress
+) -> TargetResult:
     try:
-        return _proven(target, request, evidence, progress)
+        return _proven(target, request, lowering, evidence, progress)
     except RoadworthyError as error:
         return TargetResult(target, None, None, error)
 
 
 def _proven(
-    target: Target, request: Request, evidence: Evidence, progress: Progress
+    target: Target, request: Request, lowering: Lowering, evidence: Evidence, progress: Progress
 ) -> TargetResult:
     """Compile, judge and time one target.
 
@@ -101,12 +130,12 @@ def _proven(
     """
     options = request.compile_options(target)
     prepared = evidence.prepared
-    engine = build(
-        evidence.model, prepared.signature, evidence.model_digest, target, options, progress
-    )
     trusted = prepared.trusted
-    limits = tolerances(trusted, arithmetic_depth(evidence.model), options.precision)
-    verdict = verify_engine(engine, trusted.cases, limits, progress)
+    for lowered in lowering.attempts(target, options.precision, progress):
+        engine = build(lowered.model, prepared.signature, lowered.digest, target, options, progress)
+        verdict = verify_engine(engine, trusted.cases, lowered.limits, progress)
+        if verdict.passed:
+            break
     verdict = replace(verdict, seconds={**trusted.seconds, **verdict.seconds})
     failure = _judge(verdict, request, target)
     latency = comparison = None
@@ -114,7 +143,7 @@ def _proven(
         latency, comparison = time_engine(
             engine, prepared, request.threads, request.measure_seconds, progress
         )
-    certificate = certify(engine, verdict, evidence, latency, comparison)
+    certificate = certify(engine, verdict, evidence, latency, comparison, lowered.account)
     return TargetResult(target, engine, certificate, failure)
 
 

@@ -16,12 +16,16 @@ from roadworthy.core.target import Target
 
 @dataclass(frozen=True)
 class TargetResult:
-    """One target's end. `error` None means that it verified and met the budget."""
+    """One target's end. `error` None means that it verified and met the budget.
+
+    `others` says of each other precision that was tried why it isn't the one.
+    """
 
     target: Target
     engine: Engine | None
     certificate: Certificate | None
     error: RoadworthyError | None
+    others: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -36,6 +40,7 @@ class TargetResult:
             "exit_code": EXIT_OK if self.error is None else self.error.exit_code,
             "error": None if self.error is None else self.error.to_json(),
             "certificate": self.certificate,
+            "others": list(self.others),
         }
 
 

@@ -70,14 +70,13 @@ class Lowering:
         self._named: ir.Model | None = None
         self._observed: tuple[Calibration, Samples, tuple[str, ...]] | None = None
 
-    def attempts(self, target: Target, progress: Progress) -> Iterator[Lowered]:
+    def attempts(self, target: Target, precision: str, progress: Progress) -> Iterator[Lowered]:
         """Yield what to compile for a target; the next one is asked for when one proved wrong.
 
         Raises:
             UnavailableError: the target's backend has no such precision.
             WrongAnswersError: quantisation itself costs too much.
         """
-        precision = self._request.compile_options(target).precision
         evidence = self._evidence
         trusted = evidence.prepared.trusted
         if precision != "int8":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -15,6 +15,14 @@ from roadworthy.core.inputspec import InputSpec, parse_inputs
 from roadworthy.core.target import Target
 
 PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16", "int8", "fp8")
+# What "auto" tries on a backend, the most exact first.
+_CHOICES = {
+    "onnxruntime": ("fp32", "int8"),
+    "openvino": ("fp32", "int8"),
+    "tensorrt": ("fp32", "tf32", "fp16", "int8"),
+}
+# "auto" and the methods of `precision.methods`, which loads more than a usage error needs.
+CALIBRATIONS = ("auto", "minmax", "percentile", "mse", "entropy")
 OBJECTIVES = ("latency", "throughput", "size")
 BUDGETS = ("mvre",)
 DEFAULT_TARGET = "onnxruntime"
@@ -32,7 +40,7 @@ class Request:
         outputs: names of the outputs.
         preprocess: contract for images; None takes `preprocess.json` beside them.
         targets: where it shall run; none asks for the embedded default.
-        precision: "auto" is the best that this version chooses by itself, FP32 for now.
+        precision: "auto" is the fastest that keeps the budget; FP32 where there is none.
         options: a backend's own, as (backend, name, text).
         budget: metric name to limit, e.g. {"mvre": 0.01}.
         objective: what decides between several verified targets.
@@ -40,6 +48,9 @@ class Request:
         threads: of one inference; None takes what this process may use.
         trust: allow files to run the code that they bring.
         measure_seconds: spent on timing each target; 0 leaves timing out.
+        method: how INT8 ranges are chosen; "auto" keeps the best on held-back samples.
+        calibration: what INT8 is calibrated with; None takes the samples.
+        strict_precision: less of the precision than was planned is a failure, not a finding.
     """
 
     source: Any
@@ -57,6 +68,9 @@ class Request:
     threads: int | None = None
     trust: bool = False
     measure_seconds: float = 10.0
+    method: str = "auto"
+    calibration: Any = None
+    strict_precision: bool = False
 
     def __post_init__(self) -> None:
         _choice("--precision", self.precision, PRECISIONS)
@@ -84,11 +98,18 @@ class Request:
                     where="--option",
                     remedy=f"add --target {backend}, or name one of {sorted(backends)}",
                 )
-        if self.precision in ("int8", "fp8"):
+        _choice("--method", self.method, CALIBRATIONS)
+        if self.precision != "int8" and (self.method != "auto" or self.calibration is not None):
+            raise UsageError(
+                "calibration is for int8 alone",
+                where="--method" if self.method != "auto" else "--calibration",
+                remedy="add --precision int8, or leave it out",
+            )
+        if self.precision == "fp8":
             raise UnavailableError(
                 f"precision {self.precision} can't be built by this version of roadworthy",
                 where="--precision",
-                remedy="use --precision fp32, tf32, fp16 or bf16, where the target has it",
+                remedy="use --precision fp32, tf32, fp16, bf16 or int8, where the target has it",
             )
 
     def compile_options(self, target: Target) -> CompileOptions:
@@ -96,6 +117,16 @@ class Request:
         own = ((name, text) for backend, name, text in self.options if backend == target.backend)
         precision = "fp32" if self.precision == "auto" else self.precision
         return CompileOptions(precision=precision, threads=self.threads, extra=tuple(sorted(own)))
+
+    def by_precision(self, target: Target) -> list[Request]:
+        """Return this request for every precision that is to be tried on a target.
+
+        "auto" with a budget means the fastest precision that keeps it. Without a budget nobody
+        allowed any loss, so it is FP32.
+        """
+        if self.precision != "auto" or not self.budget:
+            return [self]
+        return [replace(self, precision=each) for each in _CHOICES.get(target.backend, ("fp32",))]
 
 
 class RequestOptions(TypedDict, total=False):
@@ -114,6 +145,9 @@ class RequestOptions(TypedDict, total=False):
     threads: int | None
     trust: bool
     measure_seconds: float
+    method: str
+    calibration: Any
+    strict_precision: bool
 
 
 def make_request(source: Any, samples: Any, **options: Unpack[RequestOptions]) -> Request:
@@ -146,6 +180,9 @@ def make_request(source: Any, samples: Any, **options: Unpack[RequestOptions]) -
         threads=options.get("threads"),
         trust=options.get("trust", False),
         measure_seconds=options.get("measure_seconds", 10.0),
+        method=options.get("method", "auto"),
+        calibration=options.get("calibration"),
+        strict_precision=options.get("strict_precision", False),
     )
 
 

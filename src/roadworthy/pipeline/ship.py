@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -63,6 +64,25 @@ def choose(results: Sequence[TargetResult], objective: str) -> tuple[Target | No
     ]
     said = f"{best.target}: {_value(best, objective)}"
     return best.target, "; ".join((said, *reasons))
+
+
+def fastest(results: Sequence[TargetResult], objective: str) -> TargetResult:
+    """Return the best of one target's precisions, which says why the others lost.
+
+    Where none may ship it is the first one, the most exact.
+    """
+    good = [result for result in results if result.ok]
+    best = min(good, key=lambda result: _cost(result, objective)) if good else results[0]
+    others = [
+        f"{_precision(result)}: {_why_not(result, objective)}"
+        for result in results
+        if result is not best
+    ]
+    return replace(best, others=tuple(others))
+
+
+def _precision(result: TargetResult) -> str:
+    return result.certificate.precision if result.certificate is not None else "one precision"
 
 
 def _cost(result: TargetResult, objective: str) -> float:

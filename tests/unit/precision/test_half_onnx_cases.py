@@ -17,7 +17,7 @@ from roadworthy.precision.half import plan_half, to_half
 from tests.conformance.onnx_cases import Case, cases
 from tests.unit.precision.half_made import ranges_of, relative, run
 
-# Every so many cases; the whole set (1,210 that run) is a run by hand: it takes 12 s.
+# Every so many cases; the whole set (some 1,200 that run) is a run by hand: it takes 12 s.
 EVERY = 6
 # A test's inputs are near one, and a few roundings of at most 2^-11 lie between them and the end.
 TOLERANCE = 2e-3
