@@ -1,6 +1,6 @@
 """Building blocks of the benchmarks' networks: ResNet-50, DETR and YOLOv5, written out compactly.
 
-Everything here exports with both of PyTorch's exporters, heights and widths left symbolic: sizes
+Everything here exports by the TorchScript exporter with heights and widths left symbolic: sizes
 come from slices of a stored ramp 1, 2, 3, … (a `Slice` with a computed end), never from a Python
 number that a tracer would freeze, and heads are split by `reshape` to symbolic sizes (`unflatten`
 exports as a dozen nodes, `Mod` among them).

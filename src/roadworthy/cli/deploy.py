@@ -25,8 +25,19 @@ def deploy(
     preprocess: options.PreprocessFile = None,
     target: options.Targets = None,
     precision: Annotated[
-        str, typer.Option(help="auto, fp32, tf32, fp16 or bf16: what the target has.")
+        str,
+        typer.Option(
+            help="auto, fp32, tf32, fp16, bf16 or int8: what the target has. auto is the fastest "
+            "that keeps the budget, fp32 without one."
+        ),
     ] = "auto",
+    calibration: Annotated[
+        str | None, typer.Option(help="Samples to calibrate INT8 with. Default: the samples.")
+    ] = None,
+    method: options.Method = "auto",
+    strict_precision: Annotated[
+        bool, typer.Option("--strict-precision", help="Fail if less runs in it than was planned.")
+    ] = False,
     option: Annotated[
         list[str] | None,
         typer.Option(help="A backend's own: tensorrt.optimization_level=2. Repeatable."),
@@ -69,6 +80,9 @@ def deploy(
         threads=threads,
         trust=trust,
         measure_seconds=measure_seconds,
+        method=method,
+        calibration=calibration,
+        strict_precision=strict_precision,
     )
     with ProgressDisplay(silent=json) as progress:
         deployment = run(request, progress)
@@ -87,6 +101,8 @@ def _tell(reporter: Reporter, deployment: Deployment) -> None:
     for result in deployment.results:
         if result.certificate is not None:
             summary(reporter, result.certificate)
+        for other in result.others:
+            reporter.say(f"[dim]instead[/] {escape(other)}")
     if len(deployment.results) > 1:
         reporter.say(f"chosen  {escape(deployment.why)}")
     if deployment.bundle is not None:

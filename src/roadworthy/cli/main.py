@@ -16,6 +16,7 @@ from roadworthy.cli import (
     interrupts,
     predict,
     profile,
+    quantize,
     report,
     verify,
 )
@@ -54,6 +55,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("deploy")(deploy.deploy)
+app.command("quantize")(quantize.quantize)
 app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
 app.command("run")(run_command)

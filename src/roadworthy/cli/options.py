@@ -35,3 +35,7 @@ Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of one inference. Default: what may be used.")
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Let the files run code that they bring.")]
+Method = Annotated[
+    str,
+    typer.Option(help="INT8 ranges: auto (the best of all), minmax, percentile, mse or entropy."),
+]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
 from roadworthy.cli.output import Reporter
 from roadworthy.core.certificate import Certificate, Comparison, Latency
 from roadworthy.core.verdict import METRIC_NAMES, Verdict
@@ -17,6 +21,8 @@ def summary(reporter: Reporter, certificate: Certificate) -> None:
     reporter.say(
         f"judge   {escape(certificate.reference.judge)}, {_count(certificate.samples.count)}"
     )
+    if certificate.lowering is not None:
+        tell_lowering(reporter, certificate.lowering)
     tell_verdict(reporter, certificate.verdict)
     for finding in certificate.samples.findings[:5]:
         reporter.say(f"[yellow]sample[/]  {escape(finding)}")
@@ -24,6 +30,29 @@ def summary(reporter: Reporter, certificate: Certificate) -> None:
         tell_comparison(reporter, certificate.comparison)
     elif certificate.latency is not None:
         tell_latency(reporter, certificate.latency)
+
+
+def tell_lowering(reporter: Reporter, lowering: Mapping[str, Any]) -> None:
+    """Say what was quantised, with which data and method, what not and why."""
+    from rich.markup import escape
+
+    seen = lowering["calibration"]
+    nodes = ", ".join(f"{count} nodes in {dtype}" for dtype, count in lowering["nodes"].items())
+    reporter.say(f"plan    {nodes} [dim](for {escape(lowering['dialect'])})[/]")
+    reasons = Counter(item["why"] for item in lowering["exceptions"])
+    for why, count in reasons.most_common():
+        reporter.say(f"        [dim]{count} × {escape(why)}[/]")
+    left = f", {len(seen['skipped'])} left out" if seen["skipped"] else ""
+    reporter.say(
+        f"ranges  {seen['method']}, from {_count(seen['count'])}{left}, {seen['tensors']} tensors"
+    )
+    if len(lowering["scores"]) > 1:
+        scores = ", ".join(
+            f"{item['method']} {item['sqnr_db']:.1f} dB" for item in lowering["scores"]
+        )
+        reporter.say(f"        [dim]on {_count(lowering['held_back'])} held back: {scores}[/]")
+    for note in (*lowering["notes"], *seen["findings"][:5]):
+        reporter.say(f"[yellow]note[/]    {escape(note)}")
 
 
 def tell_verdict(reporter: Reporter, verdict: Verdict) -> None:
