@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -148,7 +149,8 @@ def main() -> int:
                 rows.append({"network": name, "backend": backend, "threads": threads, **row})
                 ratio = "alone" if row["over_raw"] is None else f"{row['over_raw']:.4f} of raw"
                 print(f"{name:20} {backend:12} {threads}  {row['ours']['p50_ms']:8.2f} ms  {ratio}")
-    write_text(asked.out, dumps({"environment": account, "rows": rows}))
+    recorded = date.today().isoformat()
+    write_text(asked.out, dumps({"recorded": recorded, "environment": account, "rows": rows}))
     return 0 if all(row.get("met") is not False for row in rows) else 5
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/chart.py benchmarks/results/tensorrt_h200.json
 
-Writes `tensorrt_h200.md` (latency and throughput by batch, ours beside PyTorch, frames per second)
+Writes `tensorrt_h200.md` (latency and throughput by batch, ours beside PyTorch, accounts C1 and C4)
 and `tensorrt_h200.svg` (latency against throughput over the batches) beside the record.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from roadworthy.core.files import write_text
+from roadworthy.measure.statistics import bootstrap_ratio
 from roadworthy.report.markup import Html, el, join, text
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 640.0, 360.0, 70.0, 50.0
@@ -66,6 +67,114 @@ def pair_rows(steps: dict[str, Any]) -> Iterator[list[Any]]:
             yield [key, way, *ms, *fps, f"{told} (L2 {worst:.0e})"]
 
 
+def over(sides: dict[str, Any], one: str, other: str) -> tuple[float, float, float] | None:
+    """Return the device time of `other` over that of `one`, round by round, with its interval."""
+    if any("rounds" not in sides.get(name, {}) for name in (one, other)):
+        return None
+    rounds = zip(sides[other]["rounds"], sides[one]["rounds"], strict=True)
+    return bootstrap_ratio([(theirs["device"], mine["device"]) for theirs, mine in rounds])
+
+
+def told(ratio: tuple[float, float, float] | None) -> str:
+    """Return a ratio with its interval; a dash where there is none."""
+    return "–" if ratio is None else f"{ratio[0]:.2f} [{ratio[1]:.2f}, {ratio[2]:.2f}]"
+
+
+def error_of(side: dict[str, Any]) -> str:
+    """Return the error of the worst output."""
+    return f"{max(side['relative_l2'].values()):.1e}"
+
+
+def reason(side: dict[str, Any]) -> str:
+    """Return why there are no times, in a table's cell."""
+    return str(side.get("error", "not measured")).splitlines()[0][:80]
+
+
+C1_ROWS = (
+    ("PyTorch FP32", "fp16", "eager fp32"),
+    ("PyTorch AMP (autocast FP16)", "fp16", "autocast fp16"),
+    ("TensorRT FP16", "fp16", "ours"),
+    ("TensorRT INT8", "int8", "ours"),
+    ("one call, FP16", "fp16", "one call fp16"),
+    ("one call, INT8", "int8", "one call int8"),
+)
+C1_HEAD = ["", "device ms", "device FPS", "host ms", "host FPS", "L2 error", "× PyTorch FP32"]
+
+
+def c1_rows(steps: dict[str, Any], network: str) -> list[list[str]]:
+    """Return account C1's table: frames per second of every way, at batch 1.
+
+    FP16 and INT8 were timed apart, each beside PyTorch FP32: the last column is within its group.
+    """
+    groups = {"fp16": f"one call {network} batch 1", "int8": f"one call {network} batch 1, int8"}
+    rows = []
+    for name, group, way in C1_ROWS:
+        sides = steps.get(groups[group], {}).get("sides", {})
+        side = sides.get(way, {})
+        if "device_ms" not in side:
+            rows.append([name, reason(side), *[""] * 5])
+            continue
+        kinds = [f"{kind}_{unit}" for kind in ("device", "host") for unit in ("ms", "per_second")]
+        speed = told(over(sides, way, "eager fp32"))
+        rows.append([name, *(number(side[kind]) for kind in kinds), error_of(side), speed])
+    return rows
+
+
+C4_HEAD = [
+    *("network", "batch", "precision", "device ms", "images/s", "host ms", "L2 error"),
+    *("× FP32", "× FP16", "INT8 layers", "build s", "level"),
+]
+
+
+def c4_rows(steps: dict[str, Any]) -> Iterator[list[str]]:
+    """Return account C4's table: precisions timed in alternating blocks, FP32 first."""
+    for step in steps.values():
+        if not step.get("precisions"):
+            continue
+        sides = step["sides"]
+        for precision in ("fp32", "tf32", "fp16", "int8"):
+            side = sides.get(precision, {})
+            about = [step["network"], str(step["batch"]), precision.upper()]
+            if "device_ms" not in side:
+                yield [*about, reason(side), *[""] * 8]
+                continue
+            times = [number(side[k]) for k in ("device_ms", "device_per_second", "host_ms")]
+            faster = [told(over(sides, precision, base)) for base in ("fp32", "fp16")]
+            share = side["proof"].get("share", {}).get("int8", 0.0)
+            seconds = number(side["proof"].get("seconds"))
+            layers = f"{share:.0%}" if "share" in side["proof"] else "–"
+            level = str(step["level"])
+            yield [*about, *times, error_of(side), *faster, layers, seconds, level]
+
+
+def c4_verdicts(steps: dict[str, Any]) -> Iterator[str]:
+    """Say of each line whether INT8 is worth it; slower, or no different, is said so."""
+    for step in steps.values():
+        ratio = over(step["sides"], "int8", "fp16") if step.get("precisions") else None
+        if ratio is None:
+            continue
+        what = "is quicker than" if ratio[1] > 1 else "is SLOWER than" if ratio[2] < 1 else ""
+        what = what or "is not told apart from"
+        costs = " against ".join(error_of(step["sides"][name]) for name in ("int8", "fp16"))
+        yield (
+            f"- {step['network']}, batch {step['batch']}: INT8 {what} FP16 ({told(ratio)} times "
+            f"as fast); L2 error {costs}."
+        )
+
+
+def accounts(steps: dict[str, Any]) -> str:
+    """Return the accounts C1 and C4, as far as they were measured."""
+    parts = []
+    for network in ("unet64", "resnet50"):
+        if f"one call {network} batch 1" in steps or f"one call {network} batch 1, int8" in steps:
+            parts.append(f"\n# C1: {network}, batch 1\n\n{table(C1_HEAD, c1_rows(steps, network))}")
+    rows = list(c4_rows(steps))
+    if rows:
+        parts.append(f"\n# C4: precisions\n\n{table(C4_HEAD, rows)}")
+        parts.append("\n".join(c4_verdicts(steps)) + "\n")
+    return "\n".join(parts)
+
+
 def chart(rows: list[dict[str, Any]]) -> Html:
     """Return latency (x, ms) against throughput (y, images per second), both from zero."""
     points = [(row["device_ms"], row["device_per_second"], row["batch"]) for row in rows]
@@ -114,6 +223,7 @@ def main() -> int:
     head = ["step", "side", "device ms", "host ms", "device /s", "host /s", "over ours"]
     parts = ["# Latency and throughput by batch\n", batch_table(rows)]
     parts += ["\n# Beside PyTorch, in alternating blocks\n", table(head, list(pair_rows(steps)))]
+    parts.append(accounts(steps))
     said = "\n".join(parts)
     write_text(path.with_suffix(".md"), said)
     # ONNX Runtime on a CPU has no device times: nothing to draw.

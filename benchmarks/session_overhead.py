@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from itertools import permutations
 from pathlib import Path
@@ -223,9 +224,8 @@ def main() -> int:
     asked = parser.parse_args()
     account = environment()
     results = [run_case(case, asked.threads, asked.seconds) for case in CASES]
-    write_text(
-        asked.out, dumps({"environment": account, "threads": asked.threads, "results": results})
-    )
+    found = {"recorded": date.today().isoformat(), "environment": account}
+    write_text(asked.out, dumps({**found, "threads": asked.threads, "results": results}))
     for result in results:
         for key in ("session_run", "io_binding"):
             one = result[key]

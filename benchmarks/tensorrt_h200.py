@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from h200 import engines, road
+from h200 import engines, int8, road
 from h200.bench import Bench, Spec
-from h200.pairs import WAYS, paired
+from h200.pairs import INT8_LEVEL, WAYS, paired
 from h200.record import Record, Step
 
 from roadworthy.core.signature import Dim
@@ -45,11 +45,26 @@ UNET = Spec("unet64", "fp16")
 DETR = Spec("detr", "fp16")
 DETR_ANY = Spec("detr", "fp16", level=2, axes=_SIDES, profile=_PROFILE)
 YOLO = Spec("yolo", "fp16")
+# UNet: at batch 64 its last Concat would have 64·128·512² = 2^31 elements, one more than TensorRT
+# can number; at 16 the GPU has all the work it can take.
+C4_LINES = (
+    ("resnet50", 1),
+    ("resnet50", 64),
+    ("unet64", 1),
+    ("unet64", 16),
+    ("yolo", 1),
+    ("yolo", 64),
+)
+C4_SECONDS = {"int8": 100.0, "fp16": 60.0, "tf32": 40.0, "fp32": 35.0}
+"""A build at level 2 with its times at batch 1, without the calibration."""
 DETR_SIZES = [(1, 800, 800), (1, 480, 640), (1, 608, 1088), (1, 1088, 1088)]
 
 
-def planned(bench: Bench) -> list[Step]:
-    """Return all steps, the most wanted first; seconds include the build where it comes first."""
+def planned(bench: Bench, level: int = INT8_LEVEL) -> list[Step]:
+    """Return all steps, the most wanted first; seconds include the build where it comes first.
+
+    `level` is the optimisation level of account C4's engines.
+    """
     dry = bench.dry
     steps: list[Step] = []
 
@@ -85,6 +100,11 @@ def planned(bench: Bench) -> list[Step]:
     for spec in (UNET, RESNET):
         key = f"one call {spec.network} batch 1"
         add("c1", key, 130, paired, spec, 1, ("one call fp16", "eager fp32", "autocast fp16"))
+    for spec in (UNET, RESNET):
+        key = f"one call {spec.network} batch 1, int8"
+        by = replace(spec, precision="int8", level=INT8_LEVEL)
+        add("c1", key, 300, paired, by, 1, ("one call int8", "eager fp32", "autocast fp16"))
+    c4(bench, add, engine, level)
     for spec in (resnet_64, UNET):
         add("overlap", f"copies beside computing, {spec.key}", 35, engines.threads, spec)
     add("road", "deploy, verify, bench", 200, road.road)
@@ -93,6 +113,22 @@ def planned(bench: Bench) -> list[Step]:
     slow = ("max-autotune fp16",)
     add("autotune", "pairs resnet50 batch 1, max-autotune", 300, paired, RESNET, 1, slow)
     return steps
+
+
+def c4(bench: Bench, add: Any, engine: Any, level: int) -> None:
+    """Add account C4: engine by engine, so that a cut loses one, then all of a line together.
+
+    Where the process is another one the last step builds anew what isn't in TensorRT's build cache.
+    """
+    add("int8", "ConvTranspose's weights by axis, int8", 45, int8.transposed)
+    for name, batch in C4_LINES:
+        size = min(batch, 3) if bench.dry else batch
+        specs = [Spec(name, precision, size, level) for precision in int8.PRECISIONS]
+        for spec in specs:
+            seconds = C4_SECONDS[spec.precision] * (1.0 if batch == 1 else 1.3)
+            engine("int8", spec, seconds + (60 if spec.precision == "int8" else 0))
+        key = f"precisions {name} batch {size}, level {level}"
+        add("int8", key, 25, int8.precisions, specs)
 
 
 def main() -> int:
@@ -105,6 +141,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="show the steps and end")
     parser.add_argument("--dry-run", action="store_true", help="on this CPU; see above")
     parser.add_argument("--seconds", type=float, default=570.0, help="begin no step that won't fit")
+    parser.add_argument("--int8-level", type=int, default=INT8_LEVEL, help="part int8's engines'")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "tensorrt_h200.json")
     asked = parser.parse_args()
     machine = {**environment(), "gpu": None if asked.dry_run else torch.cuda.get_device_name()}
@@ -114,7 +151,7 @@ def main() -> int:
     bench = Bench(target, asked.dry_run, record)
     steps = [
         step
-        for step in planned(bench)
+        for step in planned(bench, asked.int8_level)
         if asked.only in step.key
         and (step.part in asked.part if asked.part else step.part != "autotune")
     ]

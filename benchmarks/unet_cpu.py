@@ -9,6 +9,7 @@ comparing answers over the time of the inferences that it judges (aim: at most 0
 from __future__ import annotations
 
 import argparse
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def main() -> int:
             f"[{found['ratio_low']:.2f}, {found['ratio_high']:.2f}], "
             f"comparing {row['compare_share']:.1%} of the inference"
         )
-    arguments.out.write_text(dumps({"environment": environment(), "rows": rows}), encoding="utf-8")
+    found = {"recorded": date.today().isoformat(), "environment": environment(), "rows": rows}
+    arguments.out.write_text(dumps(found), encoding="utf-8")
     return 0 if all(row["compare_share"] <= COMPARE_AIM for row in rows) else 5
 
 

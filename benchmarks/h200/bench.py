@@ -11,11 +11,13 @@ import torch
 from networks import Network
 from torch import nn
 
+from h200.quantised import Quantised, quantised
 from h200.record import Record
 from roadworthy.backends.base import CompileOptions, Engine
 from roadworthy.backends.registry import find
 from roadworthy.core.signature import Dim
 from roadworthy.core.target import Target
+from roadworthy.pipeline.lowering import dialect_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Spec:
 
     Attributes:
         network: its name.
-        precision: "fp32", "tf32" or "fp16".
+        precision: "fp32", "tf32", "fp16" or "int8".
         batch: the static batch.
         level: TensorRT's builder optimisation level; None is its default, 3.
         axes: input axes that vary, with their ranges, instead of the static shape.
@@ -55,6 +57,7 @@ class Bench:
     record: Record
     _engines: dict[Spec, Engine] = field(default_factory=dict)
     _networks: dict[str, tuple[Network, nn.Module]] = field(default_factory=dict)
+    _quantised: dict[str, Quantised] = field(default_factory=dict)
 
     @property
     def device(self) -> str:
@@ -76,9 +79,10 @@ class Bench:
         return self._networks[name]
 
     def options(self, spec: Spec) -> CompileOptions:
-        """Return the options to build with; ONNX Runtime has FP32 only and no levels."""
+        """Return the options to build with; ONNX Runtime has FP32 and INT8 only and no levels."""
         if self.dry:
-            return CompileOptions(threads=1)
+            precision = "int8" if spec.precision == "int8" else "fp32"
+            return CompileOptions(precision=precision, threads=1)
         extra = [("level", str(spec.level))] if spec.level is not None else []
         extra += [("profile", spec.profile)] if spec.profile else []
         return CompileOptions(precision=spec.precision, extra=tuple(extra))
@@ -91,10 +95,22 @@ class Bench:
             # Batch 2 where it varies: at 1 a tracer may take it for a constant.
             batch = 2 if 0 in axes else spec.batch
             model, signature = networks.exported(network, module, (batch, *network.shape), axes)
+            if spec.precision == "int8":
+                model = self.quantised(spec.network).lowered(model)
             backend: Any = find(self.target.backend)
             built = backend.compile(model, signature, self.target, self.options(spec))
             self._engines[spec] = built
         return self._engines[spec]
+
+    def quantised(self, name: str) -> Quantised:
+        """Calibrate a network for the target, or return what that gave before."""
+        if name not in self._quantised:
+            network, module = self.network(name)
+            count = 8 if self.dry else None
+            made = quantised(network, module, dialect_of(self.target), count)
+            self._quantised[name] = made
+            self.record.say(f"  calibrated: {made.account['scores']}")
+        return self._quantised[name]
 
     def sync(self) -> None:
         """Wait for the device."""

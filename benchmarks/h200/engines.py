@@ -63,7 +63,10 @@ def measure(bench: Bench, spec: Spec, sizes: Sequence[tuple[int, ...]]) -> dict[
             row |= times_of(session, {networks.INPUT: x})
             rows.append(row)
             bench.record.say(f"  {line(row)}")
-    return {**account(engine), "rows": rows}
+    found = {**account(engine), "rows": rows}
+    if spec.precision == "int8":
+        found["quantisation"] = bench.quantised(spec.network).account
+    return found
 
 
 def line(row: dict[str, Any]) -> str:
@@ -129,8 +132,10 @@ def bare(bench: Bench, spec: Spec) -> dict[str, Any]:
 def threads(bench: Bench, spec: Spec) -> dict[str, Any]:
     """Return images per second from NumPy to NumPy: one by one, `run_many`, and with threads.
 
-    From here every array also goes to the worker and back, through shared memory. `threads` runs
-    beside the runtime, in one process: what overlapping copies with computing can give.
+    `beside` is measured where the runtime is: "host" one run after another, "overlapped" copies
+    beside computing by `run_many`, "latency" and "device" the same without NumPy, and without
+    copies. From here (`run`, `run_many`) every array also goes to the worker and back, through
+    shared memory. `threads` is beside the runtime too: several runners instead of `run_many`.
     """
     network, _ = bench.network(spec.network)
     engine = bench.engine(spec)
@@ -145,6 +150,15 @@ def threads(bench: Bench, spec: Spec) -> dict[str, Any]:
         for name, call in calls.items():
             session.run(feeds[0])
             found[name] = {"per_second": spec.batch * count / elapsed(call)}
+        times = session.time(feeds[0], count, 20)
+        found["beside"] = {
+            name: {
+                "ms": sum(of) / len(of) / 1e6,
+                "per_second": spec.batch * 1e9 * len(of) / sum(of),
+            }
+            for name, of in times.items()
+            if name != "enqueue"
+        }
     shape = shape_text((spec.batch, *network.shape))
     found["threads"] = far(
         bench, engine, HERE / "far.py", "threads", networks.INPUT, shape, 1 if bench.dry else 3

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from h200.bench import Bench, Spec
+from h200.quantised import SEED
 from roadworthy.backends.base import Session
 from roadworthy.measure.statistics import bootstrap_ratio
 
@@ -31,6 +32,10 @@ ROUNDS = 10
 BLOCK_SECONDS = 0.06
 Block = Callable[[int], dict[str, float]]
 """Takes a number of runs, returns medians in ms by "device" and "host"."""
+
+INT8_LEVEL = 2
+"""At TensorRT's default, 3, an INT8 build took six minutes."""
+CALIBRATED_WITH = 8
 
 WAYS = ("compile fp16", "eager fp16", "autocast fp16", "eager fp32")
 
@@ -53,8 +58,9 @@ class Torch:
 
         if way in ("eager fp32", "autocast fp16"):
             return autocast if way == "autocast fp16" else module
-        if way == "one call fp16":
-            return one_call(self._bench, module, torch.from_numpy(self._x).to(device))
+        if way in ("one call fp16", "one call int8"):
+            x = torch.from_numpy(self._x).to(device)
+            return one_call(self._bench, module, x, way.removeprefix("one call "))
         half = copy.deepcopy(module).half().to(memory_format=torch.channels_last)
         if way == "eager fp16":
             return half
@@ -104,12 +110,27 @@ class Torch:
         return median(b - a for a, b in pairwise(times)) * 1e3
 
 
-def one_call(bench: Bench, module: nn.Module, x: torch.Tensor) -> Callable[[torch.Tensor], Any]:
-    """Return `roadworthy.compile`'s module; where TensorRT is elsewhere, tensors go by the host."""
+def one_call(
+    bench: Bench, module: nn.Module, x: torch.Tensor, precision: str
+) -> Callable[[torch.Tensor], Any]:
+    """Return `roadworthy.compile`'s module; where TensorRT is elsewhere, tensors go by the host.
+
+    INT8 is calibrated (and verified) with `CALIBRATED_WITH` more images, and built at `INT8_LEVEL`.
+    """
     import roadworthy
 
-    precision = "fp32" if bench.dry else "fp16"
-    found: Any = roadworthy.compile(module, (x,), target=str(bench.target), precision=precision)
+    more: dict[str, Any] = {}
+    if precision == "int8":
+        shape, device = tuple(x.shape), x.device
+        images = [networks.images(shape, SEED + index) for index in range(CALIBRATED_WITH)]
+        more["samples"] = [(torch.from_numpy(image).to(device),) for image in images]
+        if not bench.dry:
+            more["options"] = [f"{bench.target.backend}.level={INT8_LEVEL}"]
+    elif bench.dry:
+        precision = "fp32"
+    found: Any = roadworthy.compile(
+        module, (x,), target=str(bench.target), precision=precision, **more
+    )
     return found  # type: ignore[no-any-return]
 
 
@@ -172,9 +193,14 @@ def paired(bench: Bench, spec: Spec, batch: int, ways: tuple[str, ...]) -> dict[
 
 
 def alternate(
-    bench: Bench, network: Network, batch: int, sides: dict[str, Block], found: dict[str, Any]
+    bench: Bench,
+    network: Network,
+    batch: int,
+    sides: dict[str, Block],
+    found: dict[str, Any],
+    base: str = "ours",
 ) -> None:
-    """Do the rounds; add medians and ratios to `found`."""
+    """Do the rounds; add medians, and ratios over `base`, to `found`."""
     blocks: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     runs = {name: _runs(bench, block) for name, block in sides.items()}
     for turn in range(ROUNDS):
@@ -186,13 +212,11 @@ def alternate(
         for kind in ("device", "host"):
             account[f"{kind}_ms"] = ms = median(one[kind] for one in rounds)
             account[f"{kind}_per_second"] = batch * 1e3 / ms
-        if name != "ours":
-            found["ratios"][name] = {
-                kind: _ratio(rounds, blocks["ours"], kind) for kind in rounds[0]
-            }
+        if name != base:
+            found["ratios"][name] = {kind: _ratio(rounds, blocks[base], kind) for kind in rounds[0]}
         bench.record.say(
             f"  {network.name} batch {batch}, {name}: device {account['device_ms']:.4f} ms, "
-            f"host {account['host_ms']:.4f} ms {_told(found['ratios'].get(name))}"
+            f"host {account['host_ms']:.4f} ms {_told(found['ratios'].get(name), base)}"
         )
 
 
@@ -208,8 +232,8 @@ def _ratio(theirs: list[dict[str, float]], mine: list[dict[str, float]], kind: s
     return {"ratio": ratio, "low": low, "high": high}
 
 
-def _told(ratios: Any) -> str:
+def _told(ratios: Any, base: str) -> str:
     if not ratios:
         return ""
     one = ratios["device"]
-    return f"({one['ratio']:.2f}× ours [{one['low']:.2f}, {one['high']:.2f}] on the device)"
+    return f"({one['ratio']:.2f}× {base} [{one['low']:.2f}, {one['high']:.2f}] on the device)"

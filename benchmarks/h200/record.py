@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ class Record:
             found = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
         found["wall_seconds"] = round(time.monotonic() - began, 1)
         self.steps[step.key] = {"part": step.part, **found}
-        write_text(self._path, dumps({"machine": self.machine, "steps": self.steps}))
+        known = {"recorded": date.today().isoformat(), "machine": self.machine}
+        write_text(self._path, dumps({**known, "steps": self.steps}))
         if "error" in found:
             self.say(f"  FAILED {found['error']}")
         return "error" not in found

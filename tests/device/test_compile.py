@@ -26,12 +26,15 @@ HALF = 5e-3
 
 
 class Net(nn.Module):
+    """Wide enough for TensorRT to see a use for FP16."""
+
     def __init__(self):
         super().__init__()
-        self.first, self.last = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 4, 1)
+        self.first, self.last = nn.Conv2d(3, 128, 3, padding=1), nn.Conv2d(128, 4, 1)
+        self.middle = nn.Conv2d(128, 128, 3, padding=1)
 
     def forward(self, image, mask):
-        y = self.last(torch.relu(self.first(image)))
+        y = self.last(torch.relu(self.middle(torch.relu(self.first(image)))))
         return {"y": y, "seen": [torch.where(mask, y, torch.zeros_like(y))]}
 
 
@@ -46,18 +49,18 @@ def test_tensorrt_answers_as_the_module_does_on_the_gpu(
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     torch.manual_seed(0)
     module = Net().cuda().eval()
-    image = torch.randn(2, 3, 32, 32, device="cuda")
-    mask = torch.rand(2, 1, 32, 32, device="cuda") > 0.5
+    image = torch.randn(2, 3, 64, 64, device="cuda")
+    mask = torch.rand(2, 1, 64, 64, device="cuda") > 0.5
     engine = roadworthy.compile(
         module,
         (image, mask),
         target=str(TARGET),
         precision=precision,
-        options=["tensorrt.level=0", "tensorrt.build-cache=off"],
+        options=["tensorrt.level=3", "tensorrt.build-cache=off"],
     )
     again = roadworthy.EngineModule()
     again.load_state_dict(copy.deepcopy(engine.state_dict()))
-    image = torch.randn(2, 3, 32, 32, device="cuda")
+    image = torch.randn(2, 3, 64, 64, device="cuda")
     with torch.no_grad():
         wanted = module(image, mask)
     for found in (engine(image, mask), again(image=image, mask=mask)):
@@ -144,7 +147,7 @@ def test_work_is_queued_on_torchs_current_stream(engine, runner):
     torch.cuda.synchronize()
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(200_000_000)  # longer than the call: out of order would see zeros
+        torch.cuda._sleep(4_000_000_000)  # longer than the call: out of order would see zeros
         x.fill_(3)
         y = engine(x)
     assert runner.calls == [stream.cuda_stream]

@@ -18,6 +18,7 @@ from roadworthy.backends.registry import find
 from roadworthy.cli.main import run
 from roadworthy.core.target import Target
 from tests import models
+from tests.device import networks
 
 pytestmark = pytest.mark.device
 
@@ -50,8 +51,8 @@ def write_plan(path, weights=None):
     return write(path, model, models.ranged(model, "x[batch=1..8,3]"), "fp32")
 
 
-def write(path, model, signature, precision):
-    options = CompileOptions(precision=precision, extra=QUICK)
+def write(path, model, signature, precision, level="0"):
+    options = CompileOptions(precision=precision, extra=(*QUICK[:1], ("level", level)))
     engine = find("tensorrt").compile(model, signature, Target.parse(TARGET), options)
     path.write_bytes(engine.files["engine.plan"])
     return path
@@ -102,11 +103,11 @@ def test_another_networks_plan_fails(command, place):
 
 
 def test_an_fp16_plan_is_judged_as_fp16(command, tmp_path):
-    network = models.convnet()
-    signature = models.ranged(network, "image[batch=1..2,1,h=32..64,w=32..64]")
-    write(tmp_path / "half.plan", network, signature, "fp16")
-    onnx.save(models.proto(models.CONVNET, models.convnet_weights()), tmp_path / "model.onnx")
-    np.savez(tmp_path / "samples.npz", image=models.normal(1, 1, 48, 48))
+    network = networks.wide_convnet()
+    signature = models.ranged(network, "image[batch=1..2,3,h=32..64,w=32..64]")
+    write(tmp_path / "half.plan", network, signature, "fp16", level="3")
+    onnx.save(networks.wide_convnet_proto(), tmp_path / "model.onnx")
+    np.savez(tmp_path / "samples.npz", image=models.normal(1, 3, 48, 48))
     code, document = command(*verify(tmp_path, "model.onnx", "half.plan"))
     assert code == 0, document
     (judged,) = document["result"]["targets"]

@@ -16,7 +16,7 @@ import pytest
 
 from roadworthy.backends.base import CompileOptions
 from roadworthy.backends.registry import find
-from roadworthy.core.errors import CompileError, RunError, UnavailableError
+from roadworthy.core.errors import CompileError, InputError, RunError, UnavailableError
 from roadworthy.graph.signature import signature_of
 from tests import models
 from tests.device import networks
@@ -315,3 +315,67 @@ def test_torchs_gpu_tensors_are_read_in_place():
     for value in (tensor.transpose(0, 2), OnlyDlpack(tensor.transpose(0, 2))):
         with pytest.raises(RuntimeError, match="not contiguous"):
             runtime.DeviceView("x", value)
+
+
+def test_many_feeds_overlap_in_the_process_that_has_tensorrt(tmp_path):
+    """Against `run`, bit for bit; early ends, failures, two at once. The script says more."""
+    from roadworthy.backends.tensorrt import compiler
+
+    model = networks.wide_convnet()
+    signature = models.ranged(model, "image[batch=1..4,3,h=32..64,w=32..64]")
+    plan = tmp_path / "engine.plan"
+    plan.write_bytes(build(model, signature).files["engine.plan"])
+    python = (TARGET.where or f"python={sys.executable}").removeprefix("python=")
+    source = Path(compiler.__file__).with_name("runtime")
+    done = subprocess.run(
+        [python, Path(__file__).with_name("device_many.py"), source, plan],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout.strip().endswith("right"), done.stderr[-2000:]
+
+
+def test_many_feeds_through_sessions_are_run_s_answers():
+    signature = models.ranged(models.perceptron(), "x[batch=1..8,3]")
+    engine = build(models.perceptron(), signature)
+    feeds = [{"x": models.normal(1 + n * n % 8, 3, seed=n)} for n in range(50)]
+    bad = {"x": models.normal(2, 4)}
+    with engine.open() as session, engine.open() as other:
+        expected = [session.run(feed) for feed in feeds]
+        pairs = zip(session.run_many(feeds), other.run_many(feeds), strict=True)
+        for (one, same), wanted in zip(pairs, expected, strict=True):
+            for name in wanted:
+                np.testing.assert_array_equal(one[name], wanted[name])
+                np.testing.assert_array_equal(same[name], wanted[name])
+        answers = session.run_many([*feeds[:3], bad, *feeds])
+        assert [next(answers)["y"].shape for _ in range(3)] == [e["y"].shape for e in expected[:3]]
+        with pytest.raises(InputError):
+            next(answers)
+        ended = session.run_many(feeds)
+        next(ended)
+        ended.close()
+        np.testing.assert_array_equal(session.run(feeds[7])["y"], expected[7]["y"])
+
+
+def test_times_with_copies_beside_computing_are_told_where_the_engine_is():
+    """Also of a network that can't overlap: its output's size depends on the data."""
+    signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=32..64,w=32..64]")
+    sized = models.network("g (float[6] x) => (int64[1, n] y) { y = NonZero(x) }")
+    for engine, feed in (
+        (build(models.convnet(), signature), {"image": models.normal(2, 1, 64, 64)}),
+        (build(sized), {"x": models.normal(6)}),
+    ):
+        with engine.open() as session:
+            assert session.times_itself
+            times = session.time(feed, 12, 2)
+        assert len(times["overlapped"]) == 12
+        assert min(times["overlapped"]) > 0
+
+
+def test_a_model_with_open_axes_that_are_all_fixed_by_inputs():
+    signature = models.ranged(models.convnet(), "image[2,1,32,48]")
+    engine, _ = both(models.convnet(), [{"image": models.normal(2, 1, 32, 48)}], signature)
+    with engine.open() as session, pytest.raises(InputError):
+        session.run({"image": models.normal(1, 1, 32, 48)})

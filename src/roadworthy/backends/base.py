@@ -115,7 +115,9 @@ class Runner(Protocol):
         """Run once. Arrays are C-contiguous and of the right dtype; results are the caller's."""
         ...
 
-    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
+    def time(
+        self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
+    ) -> dict[str, list[int]]:
         """Time runs where the engine is, in nanoseconds, after `lead` that don't count.
 
         "host" is end to end; a backend may add "device" and "enqueue".
@@ -208,10 +210,10 @@ class Session:
     def run_many(self, feeds: Iterable[Feed]) -> Iterator[Answers]:
         """Run many feeds: their answers in order, as soon as they are there.
 
-        A runtime that can overlap runs (OpenVINO, with its option mode=throughput) does, and reads
-        as many feeds ahead as runs overlap; the others, and every engine in a worker, run one at a
-        time. No more answers are kept than runs overlap. Nothing runs before the first is asked
-        for; to stop early, `close()` the iterator or forget it.
+        A runtime that can overlap runs (OpenVINO, with its option mode=throughput; TensorRT, copies
+        beside computing) does, and reads as many feeds ahead as runs overlap; the others, and every
+        engine in a worker, run one at a time. No more answers are kept than runs overlap. Nothing
+        runs before the first is asked for; to stop early, `close()` the iterator or forget it.
 
         Args:
             feeds: each as for `run`; it may change its arrays as soon as the next one is asked for.
@@ -306,19 +308,23 @@ class Session:
         """True where `run`, called from here, would measure the way there too: ask `time`."""
         return bool(getattr(self.runner, "times_itself", False))
 
-    def time(self, feed: Feed, runs: int, lead: int = 0) -> dict[str, list[int]]:
+    def time(
+        self, feed: Feed, runs: int, lead: int = 0, host_only: bool = False
+    ) -> dict[str, list[int]]:
         """Time single runs where the engine is, in nanoseconds; arguments checked as by `run`.
 
         Args:
             feed: as for `run`.
             runs: how many count.
             lead: how many go before and don't.
+            host_only: nothing but "host"; the rest takes time of its own.
 
         Returns:
-            "host": end to end; a backend with a device may add "device" and "enqueue".
+            "host": end to end; a backend with a device may add "device" and "enqueue", and
+            "overlapped": from answer to answer of `run_many`, where the engine is.
         """
         if self.times_itself:
-            return self.runner.time(self._checked(feed), runs, lead)
+            return self.runner.time(self._checked(feed), runs, lead, host_only)
         from roadworthy.backends.place import timed
 
         return timed(lambda: self.run(feed), runs, lead)

@@ -51,9 +51,11 @@ class WorkerRunner:
             self._worker.ask("fetch", (self._answers.name,), RunError, RUN_SECONDS)
         return {name: self._take(*rest) for name, *rest in packed}
 
-    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
+    def time(
+        self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
+    ) -> dict[str, list[int]]:
         """Time runs in the worker: the way there isn't measured."""
-        arguments = (self._number, self._pack(feed), runs, lead)
+        arguments = (self._number, self._pack(feed), runs, lead, host_only)
         return dict(self._worker.ask("time", arguments, RunError, BUILD_SECONDS))
 
     def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:

@@ -145,8 +145,10 @@ class _Owning:
     def run_many(self, feeds: Iterable[dict[str, Array]]) -> Generator[Answers, None, None]:
         return run_each(self._runner, feeds)
 
-    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
-        return self._runner.time(feed, runs, lead)
+    def time(
+        self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
+    ) -> dict[str, list[int]]:
+        return self._runner.time(feed, runs, lead, host_only)
 
     def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
         return self._runner.profile(feed, runs)
@@ -215,10 +217,12 @@ class _HereRunner:
         with translated(RunError, self._name):
             return dict(self._runner.run_device(feed, outputs, stream))
 
-    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
+    def time(
+        self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
+    ) -> dict[str, list[int]]:
         with translated(RunError, self._name):
             if hasattr(self._runner, "time"):
-                return dict(self._runner.time(feed, runs, lead))
+                return dict(self._runner.time(feed, runs, lead, host_only))
             return timed(lambda: self._runner.run(feed), runs, lead)
 
     def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:

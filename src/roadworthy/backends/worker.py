@@ -140,11 +140,13 @@ class Host:
         fill(self.answer_segment.attach(segment), self.waiting)
         self.waiting = []
 
-    def time(self, number: int, feed: List[Any], runs: int, lead: int) -> Dict[str, List[int]]:
+    def time(
+        self, number: int, feed: List[Any], runs: int, lead: int, host_only: bool = False
+    ) -> Dict[str, List[int]]:
         """Time runs here, so that the way to the near side isn't measured."""
         runner, arrays = self.runners[number], self.unpack(feed)
         if hasattr(runner, "time"):
-            return dict(runner.time(arrays, runs, lead))
+            return dict(runner.time(arrays, runs, lead, host_only))
         for _ in range(lead):
             runner.run(arrays)
         times = []

@@ -23,6 +23,7 @@ def summary(reporter: Reporter, certificate: Certificate) -> None:
     )
     if certificate.lowering is not None:
         tell_lowering(reporter, certificate.lowering)
+    tell_proof(reporter, certificate.engine.get("proof"))
     tell_verdict(reporter, certificate.verdict)
     for finding in certificate.samples.findings[:5]:
         reporter.say(f"[yellow]sample[/]  {escape(finding)}")
@@ -32,13 +33,29 @@ def summary(reporter: Reporter, certificate: Certificate) -> None:
         tell_latency(reporter, certificate.latency)
 
 
+def tell_proof(reporter: Reporter, proof: Any) -> None:
+    """Say what the engine computes in, and where that is less than was planned."""
+    from rich.markup import escape
+
+    from roadworthy.backends.proof import runs_in
+
+    line = runs_in(proof)
+    if line:
+        reporter.say(f"runs in {line}")
+        for finding in proof.get("findings", ())[:5]:
+            reporter.say(f"[yellow]less[/]    {escape(finding)}")
+        for note in proof.get("notes", ())[:5]:
+            reporter.say(f"        [dim]{escape(note)}[/]")
+
+
 def tell_lowering(reporter: Reporter, lowering: Mapping[str, Any]) -> None:
     """Say what was quantised, with which data and method, what not and why."""
     from rich.markup import escape
 
     seen = lowering["calibration"]
     nodes = ", ".join(f"{count} nodes in {dtype}" for dtype, count in lowering["nodes"].items())
-    reporter.say(f"plan    {nodes} [dim](for {escape(lowering['dialect'])})[/]")
+    whose = f" [dim](for {escape(lowering['dialect'])})[/]" if lowering["dialect"] else ""
+    reporter.say(f"plan    {nodes}{whose}")
     reasons = Counter(item["why"] for item in lowering["exceptions"])
     for why, count in reasons.most_common():
         reporter.say(f"        [dim]{count} × {escape(why)}[/]")
@@ -46,12 +63,12 @@ def tell_lowering(reporter: Reporter, lowering: Mapping[str, Any]) -> None:
     reporter.say(
         f"ranges  {seen['method']}, from {_count(seen['count'])}{left}, {seen['tensors']} tensors"
     )
-    if len(lowering["scores"]) > 1:
+    if lowering.get("scores"):
         scores = ", ".join(
             f"{item['method']} {item['sqnr_db']:.1f} dB" for item in lowering["scores"]
         )
         reporter.say(f"        [dim]on {_count(lowering['held_back'])} held back: {scores}[/]")
-    for note in (*lowering["notes"], *seen["findings"][:5]):
+    for note in (*lowering.get("notes", ()), *seen["findings"][:5]):
         reporter.say(f"[yellow]note[/]    {escape(note)}")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from roadworthy.core.errors import RoadworthyError
-from roadworthy.measure.handover import read_engine
+from roadworthy.measure.handover import USERS_PATH, read_engine
 from roadworthy.measure.timing import settle, time_runs
 
 _ALIVE_SECONDS = 1.0
@@ -31,6 +31,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def main(folder: Path) -> int:
     """Open the engine in `folder`, then time a block for every line of standard input."""
     _wake_when_orphaned()
+    _give_path_back()
     replies = _claim_stdout()
     commands = _listen(folder)
     try:
@@ -41,7 +42,7 @@ def main(folder: Path) -> int:
                 command = commands.get()
                 runs, lead = command["runs"], command["lead"]
                 if session.times_itself:
-                    times = session.time(feed, runs, lead)["host"]
+                    times = session.time(feed, runs, lead, host_only=True)["host"]
                 else:
                     beat = _heartbeat(replies)
                     times = time_runs(lambda: session.run(feed), runs, lead=lead, between=beat)
@@ -51,6 +52,15 @@ def main(folder: Path) -> int:
     except RoadworthyError as error:
         _send(replies, {"error": error.to_json(), "exit_code": error.exit_code})
         return error.exit_code
+
+
+def _give_path_back() -> None:
+    """Make PYTHONPATH what it was: the one that brought us here is for this interpreter alone."""
+    users = os.environ.pop(USERS_PATH, None)
+    if users is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = users
 
 
 def _claim_stdout() -> TextIO:

@@ -15,6 +15,8 @@ from roadworthy.core.signature import Array, Feed, Signature
 from roadworthy.core.target import Target
 
 _ACCOUNT = "engine.json"
+USERS_PATH = "ROADWORTHY_USERS_PYTHONPATH"
+"""The environment variable that keeps the user's PYTHONPATH while ours is in its place."""
 
 
 def write_engine(folder: Path, engine: Engine, feed: Feed) -> None:

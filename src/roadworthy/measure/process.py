@@ -17,6 +17,7 @@ from typing import IO, Any, Self
 
 from roadworthy.core.errors import EXIT_USAGE, InputError, RoadworthyError, RunError
 from roadworthy.core.lastwords import last_words
+from roadworthy.measure.handover import USERS_PATH
 
 _PAUSE_SECONDS = 0.02  # the same rest that `timing.settle` gives the other side
 _DEATH_SECONDS = 5.0
@@ -68,7 +69,7 @@ class Child:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
-                    env={**os.environ, "PYTHONPATH": _search_path()},
+                    env=_environment(),
                     encoding="utf-8",
                     # Its own group: Ctrl-C comes to us alone, and we end it. But our session: when
                     # we are killed, POSIX continues and hangs up its group should it be stopped.
@@ -206,6 +207,15 @@ def _close_quietly(pipe: IO[str]) -> None:
         pipe.close()
     except BrokenPipeError:
         return  # a command was still in the buffer when the process died
+
+
+def _environment() -> dict[str, str]:
+    """Return this environment with our search path; the child takes that out again.
+
+    It is for the child alone: a worker of another Python that inherited it would find our NumPy.
+    """
+    known = {USERS_PATH: os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+    return {**os.environ, **known, "PYTHONPATH": _search_path()}
 
 
 def _search_path() -> str:

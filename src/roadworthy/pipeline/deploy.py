@@ -133,6 +133,7 @@ def _proven(
     trusted = prepared.trusted
     for lowered in lowering.attempts(target, options.precision, progress):
         engine = build(lowered.model, prepared.signature, lowered.digest, target, options, progress)
+        engine = lowered.kept_with(engine)
         verdict = verify_engine(engine, trusted.cases, lowered.limits, progress)
         if verdict.passed:
             break

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends import registry
+from roadworthy.backends.base import Engine
 from roadworthy.core.cpus import cpu_features
 from roadworthy.core.samples import Samples
 from roadworthy.core.target import Target
@@ -15,8 +16,10 @@ from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.graph.serial import digest, to_files
 from roadworthy.pipeline.account import Evidence
 from roadworthy.pipeline.request import Request
-from roadworthy.precision.calibrate import Calibration
+from roadworthy.precision.calibrate import Calibration, calibrate
 from roadworthy.precision.dialect import Dialect, dialect_for
+from roadworthy.precision.half import plan_half, to_half
+from roadworthy.precision.half.typed import typed_copy
 from roadworthy.precision.placement import place
 from roadworthy.precision.plan import PrecisionPlan
 from roadworthy.precision.quantize import (
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
 # What is taken back to float, one after the other, when a runtime computes a plan wrongly: each
 # stands for a family of kernels that was seen to be wrong or that others don't agree on.
+LOWERED = "lowered.onnx"
+"""The graph that an engine of reduced precision was built from, among the engine's files."""
 _SUSPECTS = ("MatMul", "Gemm", "Add", "Mul", "Concat", "ConvTranspose")
 
 
@@ -57,6 +62,15 @@ class Lowered:
     limits: Mapping[str, Tolerance]
     plan: PrecisionPlan | None = None
     account: Mapping[str, Any] = field(default_factory=dict)
+
+    def kept_with(self, engine: Engine) -> Engine:
+        """Return the engine with the lowered graph beside it, unless it is in there already.
+
+        Elsewhere it can be built again from that, and from nothing else.
+        """
+        if self.plan is None or any(".onnx" in name for name in engine.files):
+            return engine
+        return replace(engine, files={**engine.files, **to_files(self.model, LOWERED)})
 
 
 class Lowering:
@@ -81,7 +95,10 @@ class Lowering:
         trusted = evidence.prepared.trusted
         if precision != "int8":
             limits = tolerances(trusted, arithmetic_depth(evidence.model), precision)
-            yield Lowered(evidence.model, evidence.model_digest, limits)
+            if precision in ("fp16", "bf16") and wants_types(target):
+                yield self._halved(precision, limits, progress)
+            else:
+                yield Lowered(evidence.model, evidence.model_digest, limits)
             return
         islands: dict[str, str] = {}
         yield self._quantised(target, islands, progress)
@@ -96,6 +113,30 @@ class Lowering:
                 continue
             islands |= found
             yield self._quantised(target, islands, progress)
+
+    def _halved(
+        self, precision: str, limits: Mapping[str, Tolerance], progress: Progress
+    ) -> Lowered:
+        """Write FP16 or BF16 into the graph, by the ranges that the samples have inside it."""
+        model = typed_copy(self._model())
+        tensors = [
+            value.name or ""
+            for value in (*model.graph.inputs, *(v for n in model.graph for v in n.outputs))
+            if value.dtype is not None and value.dtype.name == "FLOAT"
+        ]
+        calibration = calibrate(
+            model,
+            self._samples,
+            tensors,
+            histograms=False,
+            threads=self._request.threads,
+            progress=progress,
+        )
+        plan = plan_half(model, "fp16" if precision == "fp16" else "bf16", calibration.ranges)
+        lowered = to_half(model, plan)
+        files = to_files(lowered, "model.onnx")
+        account = {**plan.summary(), "calibration": {**calibration.account(), "method": "ranges"}}
+        return Lowered(lowered, digest(files), limits, plan, account)
 
     def _quantised(self, target: Target, islands: Mapping[str, str], progress: Progress) -> Lowered:
         signature = self._evidence.prepared.signature
@@ -130,6 +171,7 @@ class Lowering:
                 model,
                 placements,
                 seen,
+                method=self._request.method,
                 threads=self._request.threads,
                 progress=progress,
             )
@@ -177,6 +219,17 @@ def dialect_of(target: Target) -> Dialect:
         # Reduced weights are for x86 kernels only.
         return replace(found, weight_limit=127)
     return found
+
+
+def wants_types(target: Target) -> bool:
+    """Tell whether a target computes in the types that the graph states, whatever it is told.
+
+    TensorRT from 11 on does. Before, it chooses by its flags; 8.6 doesn't even keep to casts.
+    """
+    if target.backend != "tensorrt":
+        return False
+    found = registry.find(target.backend).fingerprint(target)
+    return int(found["version"].partition(".")[0]) >= 11
 
 
 def has_dialect(target: Target) -> bool:

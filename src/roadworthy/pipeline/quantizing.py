@@ -110,7 +110,9 @@ def run_quantize(
             where=model,
         )
     seen, unseen, notes = split(found)
-    calibration = observe(graph, [placement], seen, threads=threads, keep=keep, progress=progress)
+    calibration = observe(
+        graph, [placement], seen, method=method, threads=threads, keep=keep, progress=progress
+    )
     made = quantize(
         graph,
         signature,

@@ -31,7 +31,7 @@ def rebuild(bundle: Bundle, target: str | None, progress: Progress) -> tuple[Eng
         UnavailableError: the target isn't here, or refuses the model.
     """
     kept = bundle.engine(target)
-    files = bundle.model()
+    files = _graph(kept) or bundle.model()
     engine = build(
         from_files(files),
         bundle.signature,
@@ -44,6 +44,14 @@ def rebuild(bundle: Bundle, target: str | None, progress: Progress) -> tuple[Eng
     differences = differing(kept.fingerprint, engine.fingerprint)
     why = "; ".join(differences) or "it was asked for, though the bundle's own was built alike"
     return engine, f"rebuilt from the bundle's ONNX: {why}"
+
+
+def _graph(engine: Engine) -> dict[str, bytes]:
+    """Return the lowered ONNX that an engine brings along; nothing where it has none.
+
+    An engine that was lowered must never be built from the FP32 model: it would be another one.
+    """
+    return {name: content for name, content in engine.files.items() if ".onnx" in name}
 
 
 def differences_here(engine: Engine) -> tuple[str, ...]:

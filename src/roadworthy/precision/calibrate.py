@@ -17,7 +17,7 @@ import numpy as np
 
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.files import replacing_file
-from roadworthy.core.samples import Samples
+from roadworthy.core.samples import Samples, read_npz
 from roadworthy.core.signature import Feed
 from roadworthy.graph.serial import digest, to_files
 from roadworthy.precision.observe import Observed
@@ -105,6 +105,7 @@ def calibrate(
     samples: Samples,
     tensors: Sequence[str],
     *,
+    histograms: bool = True,
     threads: int | None = None,
     keep: Path | None = None,
     progress: Progress,
@@ -115,6 +116,7 @@ def calibrate(
         model: FP32.
         samples: real ones.
         tensors: float tensors of the graph.
+        histograms: False keeps ranges alone, which is all that min-max needs, and quicker.
         threads: of one inference.
         keep: a file: an unfinished calibration of the same network, samples and tensors in it is
             continued, a finished one is taken; it is written meanwhile.
@@ -136,6 +138,7 @@ def calibrate(
         "model": digest(to_files(model, "model.onnx")),
         "samples": samples.account().digest,
         "tensors": sorted(tensors),
+        "histograms": histograms,
     }
     state = _State(head) if keep is None or not keep.exists() else _State.load(keep, head)
     started = saved = time.monotonic()
@@ -176,6 +179,9 @@ class _State:
         self.seconds = 0.0
         self.skipped: dict[str, str] = {}
         self.tensors = {name: Observed(name) for name in head["tensors"]}
+        if not head["histograms"]:
+            for seen in self.tensors.values():
+                seen.histogram = None
 
     def take(self, network: SegmentedNetwork, name: str, feed: Feed) -> None:
         """Run one sample, or leave it out and say why."""
@@ -202,9 +208,8 @@ class _State:
         import json
 
         try:
-            with np.load(path, allow_pickle=False) as file:
-                found = json.loads(str(file["head"]))
-                arrays = {key: file[key] for key in file.files if key != "head"}
+            arrays = read_npz(path)
+            found = json.loads(str(arrays.pop("head")))
             state = cls(found)
             state.done, state.seconds = int(found["done"]), float(found["seconds"])
             state.skipped = dict(found["skipped"])
@@ -214,9 +219,10 @@ class _State:
                     name,
                     {key.removeprefix(own): v for key, v in arrays.items() if key.startswith(own)},
                 )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, IndexError) as error:
+        except (InputError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            reason = error.what if isinstance(error, InputError) else error
             raise InputError(
-                f"this is no calibration: {error}", where=str(path), remedy="remove it"
+                f"this is no calibration: {reason}", where=str(path), remedy="remove it"
             ) from error
         for key, what in (("model", "another network"), ("samples", "other samples")):
             if found.get(key) != head[key]:
@@ -225,9 +231,10 @@ class _State:
                     where=str(path),
                     remedy="name another file, or remove it to calibrate anew",
                 )
-        if found.get("schema") != SCHEMA or found.get("tensors") != head["tensors"]:
+        if any(found.get(key) != head[key] for key in ("schema", "tensors", "histograms")):
             raise InputError(
-                "this calibration observed other tensors, or is of another version",
+                "this calibration observed other tensors, for other methods, or is of another "
+                "version",
                 where=str(path),
                 remedy="remove it to calibrate anew",
             )

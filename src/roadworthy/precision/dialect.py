@@ -32,6 +32,7 @@ class Dialect:
         outputs: it also needs the results of INT8 operators quantised.
         biases: it needs biases as int32, at input scale times weight scale.
         stored: it takes weights stored as INT8; otherwise they stay float, with a Q of their own.
+        whole: operators whose weights it takes with one scale only.
         weight_limit: largest magnitude of a quantised weight: 127, or 63 where pairs of products
             are added up in 16 bits and would saturate (x86 before VNNI).
     """
@@ -44,6 +45,7 @@ class Dialect:
     outputs: bool = False
     biases: bool = False
     stored: bool = True
+    whole: frozenset[str] = frozenset()
     weight_limit: int = 127
 
     @property
@@ -70,7 +72,15 @@ _DIALECTS = {
         biases=True,
     ),
     "openvino": Dialect("openvino", "uint8", compute=COMPUTE),
-    "tensorrt": Dialect("tensorrt", "int8", compute=COMPUTE, stored=False),
+    "tensorrt": Dialect(
+        "tensorrt",
+        "int8",
+        compute=COMPUTE,
+        stored=False,
+        # TensorRT 8 reads the scales of transposed convolutions along axis 0, which ONNX has the
+        # input channels on: github.com/NVIDIA/TensorRT issues 1694 and 2380.
+        whole=frozenset({"ConvTranspose"}),
+    ),
 }
 
 

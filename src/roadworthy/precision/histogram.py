@@ -70,14 +70,16 @@ class Histogram:
         # frexp: magnitude < 2**exponent, and never equal to it.
         self._widen(max(math.frexp(magnitude)[1], _LOWEST_EXPONENT))
         flat = values.reshape(-1)
-        scale = np.float32(HALF / math.ldexp(1.0, self._exponent))
-        scaled = np.empty(min(_CHUNK, flat.size), np.float32)
+        scale = HALF / math.ldexp(1.0, self._exponent)
+        # A scale below one would take the smallest negative numbers to -0, out of their bin.
+        wide = np.dtype(np.float32 if scale >= 1.0 else np.float64)
+        scaled = np.empty(min(_CHUNK, flat.size), wide)
         index = np.empty(min(_CHUNK, flat.size), np.intp)
         for start in range(0, flat.size, _CHUNK):
             part = flat[start : start + _CHUNK]
             bins, where = scaled[: part.size], index[: part.size]
             # A product with a power of two is exact, so a value's bin is too.
-            np.multiply(part, scale, out=bins, casting="same_kind")
+            np.multiply(part, scale, out=bins, dtype=wide, casting="same_kind")
             np.floor(bins, out=bins)
             np.copyto(where, bins, casting="unsafe")
             where += HALF

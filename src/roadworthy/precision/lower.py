@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int32": (-(2**31), 2**31 - 1)}
 # Per-channel scales came with opset 13.
 _LOWEST_OPSET = 13
+_LOWEST_IR = 4
 
 
 def lower(model: ir.Model, plan: PrecisionPlan, dialect: Dialect) -> ir.Model:
@@ -36,6 +37,8 @@ def lower(model: ir.Model, plan: PrecisionPlan, dialect: Dialect) -> ir.Model:
             remedy="export it with a later opset",
         )
     copy = model.clone()
+    # Before IR 4 a weight had to be an input too, and a scale is none.
+    copy.ir_version = max(copy.ir_version, _LOWEST_IR)
     lowering = _Lowering(copy, dialect)
     for item in plan.tensors:
         if item.weight:
@@ -66,8 +69,11 @@ def quantised(values: Array, item: Quantized) -> Array:
 
 class _Lowering:
     def __init__(self, model: ir.Model, dialect: Dialect) -> None:
+        from roadworthy.precision.half.typed import value_names
+
         self.model = model
         self.dialect = dialect
+        self.taken = value_names(model) | {node.name or "" for node in model.graph.all_nodes()}
         self.values: dict[str, ir.Value] = {}
         for value in model.graph.inputs:
             self.values[value.name or ""] = value
@@ -99,7 +105,7 @@ class _Lowering:
         back = self._node("DequantizeLinear", [whole, *zeros], item, "float32", value)
         for user in users:
             user.node.replace_input_with(user.idx, back)
-        if self.dialect.stored and not value.is_graph_input():
+        if self.dialect.stored and not (value.is_graph_input() or value.is_graph_output()):
             del self.model.graph.initializers[item.tensor]
 
     def _constants(self, item: Quantized) -> list[ir.Value]:
@@ -115,6 +121,10 @@ class _Lowering:
     def _initializer(self, name: str, array: Any) -> ir.Value:
         import onnx_ir as ir
 
+        from roadworthy.precision.half.typed import fresh
+
+        # Networks have weights with names like "norm_scale" themselves.
+        name = fresh(name, self.taken)
         value = ir.val(name, const_value=ir.tensor(array, name=name))
         self.model.graph.initializers[name] = value
         return value
@@ -129,10 +139,14 @@ class _Lowering:
     ) -> ir.Value:
         import onnx_ir as ir
 
+        from roadworthy.precision.half.typed import fresh
+
         attributes = {} if item.axis is None else {"axis": item.axis}
-        node = ir.node(operator, inputs, attributes, name=f"{item.tensor}_{operator}")
+        name = fresh(f"{item.tensor}_{operator}", self.taken)
+        node = ir.node(operator, inputs, attributes, name=name)
         made = node.outputs[0]
-        made.name = f"{item.tensor}_{'quantized' if operator[0] == 'Q' else 'dequantized'}"
+        ending = "quantized" if operator[0] == "Q" else "dequantized"
+        made.name = fresh(f"{item.tensor}_{ending}", self.taken)
         made.dtype = ir.DataType.from_numpy(np.dtype(dtype))
         shape = inputs[0].shape if like is None else like.shape
         made.shape = None if shape is None else shape.copy()

@@ -30,7 +30,7 @@ def covered(observed: Observed, method: str, *, symmetric: bool, levels: int) ->
     Args:
         observed: with a histogram, unless the method is "minmax".
         method: one of `METHODS`.
-        symmetric: the range will be made symmetric about zero.
+        symmetric: make the range symmetric about zero.
         levels: how many steps the whole range will have.
 
     Raises:
@@ -44,14 +44,19 @@ def covered(observed: Observed, method: str, *, symmetric: bool, levels: int) ->
         )
     if observed.count == 0:
         return 0.0, 0.0
-    low, high = min(observed.low, 0.0), max(observed.high, 0.0)
-    if method == "minmax" or observed.histogram is None or low == high:
-        return low, high
+    whole = min(observed.low, 0.0), max(observed.high, 0.0)
     if symmetric:
-        high = max(-low, high)
-        low = -high
-    found = METHODS[method](observed.histogram, (low, high), levels)
-    return max(low, min(found[0], 0.0)), min(high, max(found[1], 0.0))
+        whole = _symmetric(whole)
+    if method == "minmax" or observed.histogram is None or whole[0] == whole[1]:
+        return whole
+    found = METHODS[method](observed.histogram, whole, levels)
+    inside = max(whole[0], min(found[0], 0.0)), min(whole[1], max(found[1], 0.0))
+    return _symmetric(inside) if symmetric else inside
+
+
+def _symmetric(covered_range: Range) -> Range:
+    largest = max(-covered_range[0], covered_range[1])
+    return -largest, largest
 
 
 def _minmax(histogram: Histogram, whole: Range, levels: int) -> Range:
@@ -115,6 +120,9 @@ def _divergence(magnitudes: Array, end: int) -> float:
     occupied = magnitudes[:end] > 0
     sums = np.bincount(level, magnitudes[:end], minlength=_LEVELS)
     parts = np.bincount(level, occupied, minlength=_LEVELS)
+    if not sums.any():
+        # Everything lies beyond the threshold, as in a tensor of one value.
+        return np.inf
     spread = np.where(occupied, (sums / np.maximum(parts, 1))[level], 0.0)
     p, q = reference / reference.sum(), spread / spread.sum()
     # A bin of P without one in Q (the added rest) would make it infinite: smooth it a little.

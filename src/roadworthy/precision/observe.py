@@ -30,7 +30,8 @@ class Observed:
         count: finite values.
         bad: NaN and infinite values, which count nowhere else.
         histogram: of the finite values; None where only ranges were asked for.
-        channel_low: smallest value per channel (axis 1), float32; None for tensors without one.
+        channel_low: smallest value per channel (axis 1), float32; None for tensors without one,
+            empty where axis 1 has another size in another sample.
         channel_high: largest value per channel.
         largest: the samples of the largest magnitudes, as (magnitude, sample name), descending.
     """
@@ -51,7 +52,9 @@ class Observed:
         if values.size == 0:
             return
         if values.dtype != np.float32:
-            values = values.astype(np.float32)
+            # Doubles beyond the range of float32 become infinite, and are counted as that.
+            with np.errstate(over="ignore"):
+                values = values.astype(np.float32)
         low, high = self._channels(values)
         if not (np.isfinite(low) and np.isfinite(high)):
             good = values[np.isfinite(values)]
@@ -77,6 +80,10 @@ class Observed:
         elif self.channel_low.shape == low.shape:
             self.channel_low = np.minimum(self.channel_low, low)
             self.channel_high = np.maximum(self.channel_high, high)
+        else:
+            # An axis whose size varies, such as time, is none of channels. Empty for good: which
+            # sample came first must not matter.
+            self.channel_low = self.channel_high = np.empty(0, np.float32)
         # min and max hand NaN on, so that the caller sees it.
         return float(low.min()), float(high.max())
 
@@ -106,8 +113,11 @@ class Observed:
         if self.samples < 3:
             return []
         middle = int(np.searchsorted(np.cumsum(self._magnitudes), (self.samples + 1) // 2))
+        if middle == 0:
+            # The median sample is all zeros: nothing to compare with.
+            return []
         median = float(np.ldexp(1.0, middle + _FIRST_MAGNITUDE))
-        return [item for item in self.largest if item[0] > OUTLIER_FACTOR * median > 0]
+        return [item for item in self.largest if item[0] > OUTLIER_FACTOR * median]
 
     def to_arrays(self) -> dict[str, Array]:
         """Return everything as arrays, for a file that loads without pickle."""

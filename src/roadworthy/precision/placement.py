@@ -12,9 +12,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from roadworthy.precision.dialect import COMPUTE, Dialect
 from roadworthy.precision.plan import Decision
@@ -34,7 +36,7 @@ ATTENTION = "both factors are activations (attention): one scale for all heads i
 VARIABLE = "its weights aren't constants of the graph"
 BETWEEN = "not between INT8 operators: INT8 would only add conversions"
 NO_KERNEL = "{0} has no INT8 kernel for it"
-NESTED = "inside a sub-graph"
+NONFINITE = "its weights aren't all finite"
 ISLAND = "float island: {0}"
 
 
@@ -85,7 +87,10 @@ def place(model: ir.Model, dialect: Dialect, islands: Mapping[str, str] | None =
         dialect: whose rules.
         islands: nodes that must stay in float, with the reason.
     """
-    return _Placing(model, dialect, dict(islands or {})).result()
+    from roadworthy.precision.half.typed import typed_copy
+
+    # Without dtypes no tensor would be known as a float one, and files needn't state them.
+    return _Placing(typed_copy(model), dialect, dict(islands or {})).result()
 
 
 class _Placing:
@@ -115,7 +120,9 @@ class _Placing:
             name = node.name or ""
             if node in self.int8:
                 yield Decision(name, node.op_type, "int8")
-            elif node.op_type in COMPUTE | self.dialect.light:
+            elif name in self.islands:
+                yield Decision(name, node.op_type, "fp32", ISLAND.format(self.islands[name]))
+            elif _op(node) in COMPUTE | self.dialect.light:
                 yield Decision(name, node.op_type, "fp32", self.reasons.get(name, BETWEEN))
 
     # -- 1. operators with arithmetic
@@ -124,7 +131,7 @@ class _Placing:
         later = self._computing_later()
         earlier = self._computing_earlier()
         for node in self.graph:
-            if node.op_type not in COMPUTE:
+            if _op(node) not in COMPUTE:
                 continue
             reason = self._why_not(node, earlier, later)
             if reason:
@@ -144,6 +151,8 @@ class _Placing:
             return VARIABLE
         if weight.dtype.name != "FLOAT":
             return f"its weights are {weight.dtype.name}"
+        if weight.const_value is None or not np.isfinite(weight.const_value.numpy()).all():
+            return NONFINITE
         if node not in earlier:
             return FIRST
         if node not in later:
@@ -155,7 +164,7 @@ class _Placing:
         found: set[ir.Node] = set()
         for node in self.graph:
             producers = [value.producer() for value in node.inputs if value is not None]
-            if any(p is not None and (p in found or p.op_type in COMPUTE) for p in producers):
+            if any(p is not None and (p in found or _op(p) in COMPUTE) for p in producers):
                 found.add(node)
         return found
 
@@ -164,7 +173,7 @@ class _Placing:
         found: set[ir.Node] = set()
         for node in reversed(self.graph):
             users = [user.node for value in node.outputs for user in value.uses()]
-            if any(user in found or user.op_type in COMPUTE for user in users):
+            if any(user in found or _op(user) in COMPUTE for user in users):
                 found.add(node)
         return found
 
@@ -174,13 +183,15 @@ class _Placing:
         eligible = {
             node
             for node in self.graph
-            if node.op_type in self.dialect.light | self.dialect.through
+            if _op(node) in self.dialect.light | self.dialect.through
             and node.name not in self.islands
             and _is_float(node.outputs[0])
             and len(node.outputs) == 1
         }
         region = {node for node in eligible if _keeps_values(node)}
-        region |= {node for node in self.graph if node.op_type in _FUSED}
+        region |= {
+            node for node in self.graph if _op(node) in _FUSED and node.name not in self.islands
+        }
         while True:
             lost = {node for node in region if not self._lies_between(node, region)}
             if not lost:
@@ -195,7 +206,7 @@ class _Placing:
         reads = [value for value in node.inputs if value is not None and _is_float(value)]
         from_int8 = [value.producer() in inside for value in reads if not _is_weight(value)]
         # A Concat costs nothing, so one quantised part is enough reason to quantise the others.
-        enough = any(from_int8) if node.op_type == "Concat" else bool(from_int8) and all(from_int8)
+        enough = any(from_int8) if _op(node) == "Concat" else bool(from_int8) and all(from_int8)
         users = [user.node for user in node.outputs[0].uses()]
         return (
             enough
@@ -206,7 +217,7 @@ class _Placing:
 
     def _fuses(self, node: ir.Node, inside: set[ir.Node]) -> bool:
         """Tell an activation that becomes part of an INT8 operator before it."""
-        if node.op_type not in _FUSED or node.inputs[0] is None:
+        if _op(node) not in _FUSED or node.inputs[0] is None:
             return False
         before = node.inputs[0].producer()
         return (
@@ -222,17 +233,21 @@ class _Placing:
         for node in self.graph:
             if node not in self.int8:
                 continue
-            for value in node.inputs:
-                if value is None or not _is_float(value) or _is_weight(value):
+            for value in self._data(node):
+                if value is None or not _is_float(value) or value.is_initializer():
                     continue
                 if not self._inside_fusion(value):
                     yield value
-            gives = self.dialect.outputs or node.op_type not in COMPUTE | _FUSED
+            gives = self.dialect.outputs or _op(node) not in COMPUTE | _FUSED
             for value in node.outputs if gives else ():
                 if not self._inside_fusion(value) and not value.is_graph_output():
                     yield value
         if not self.dialect.outputs:
             yield from self._residuals()
+
+    def _data(self, node: ir.Node) -> Sequence[ir.Value | None]:
+        """Return what of a node's inputs is data: not its bias, nor the bounds of a Clip."""
+        return node.inputs if _op(node) in self.dialect.light else node.inputs[:1]
 
     def _inside_fusion(self, value: ir.Value) -> bool:
         users = tuple(value.uses())
@@ -243,7 +258,7 @@ class _Placing:
     def _residuals(self) -> Iterator[ir.Value]:
         """Of an Add of two convolutions' results one is quantised: then the other fuses with it."""
         for node in self.graph:
-            if node.op_type != "Add" or None in node.inputs:
+            if _op(node) != "Add" or None in node.inputs:
                 continue
             producers = [value.producer() for value in node.inputs if value is not None]
             if all(producer is not None and producer in self.int8 for producer in producers):
@@ -253,7 +268,7 @@ class _Placing:
 
     def _same_scale(self, activations: Mapping[str, None]) -> Iterator[tuple[str, str]]:
         for node in self.graph:
-            if node not in self.int8 or node.op_type not in self.dialect.through:
+            if node not in self.int8 or _op(node) not in self.dialect.through:
                 continue
             before, after = node.inputs[0], node.outputs[0]
             if before is not None and {before.name, after.name} <= activations.keys():
@@ -262,17 +277,40 @@ class _Placing:
     def _constants(self) -> tuple[list[Weight], list[Bias]]:
         weights, biases = [], []
         for node in self.graph:
-            if node not in self.int8 or node.op_type not in COMPUTE:
+            if node not in self.int8 or _op(node) not in COMPUTE:
                 continue
             data, weight = node.inputs[0], node.inputs[1]
             if data is None or weight is None:
                 continue
             name = weight.name or ""
-            weights.append(Weight(name, channel_axis(node, weight), node.name or ""))
+            whole = node.op_type in self.dialect.whole
+            axis = None if whole else channel_axis(node, weight)
+            weights.append(Weight(name, axis, node.name or ""))
             bias = node.inputs[2] if len(node.inputs) > 2 else None
-            if self.dialect.biases and bias is not None and _is_weight(bias):
+            if self.dialect.biases and bias is not None and _is_bias(bias, weight, axis):
                 biases.append(Bias(bias.name or "", data.name or "", name))
-        return weights, biases
+        return _agreed(weights), _unshared(biases)
+
+
+def _agreed(weights: list[Weight]) -> list[Weight]:
+    """Return every tensor once; without an axis where its nodes have their channels on two."""
+    found: dict[str, Weight] = {}
+    for item in weights:
+        first = found.setdefault(item.tensor, item)
+        if first.axis != item.axis:
+            found[item.tensor] = replace(first, axis=None)
+    return list(found.values())
+
+
+def _unshared(biases: list[Bias]) -> list[Bias]:
+    """Leave biases in float that two nodes read at different scales.
+
+    ONNX Runtime's fused kernels take a bias as counted in their own scales, whatever it says.
+    """
+    found: dict[str, set[Bias]] = {}
+    for item in biases:
+        found.setdefault(item.tensor, set()).add(item)
+    return [item for item in dict.fromkeys(biases) if len(found[item.tensor]) == 1]
 
 
 def channel_axis(node: ir.Node, weight: ir.Value) -> int | None:
@@ -307,6 +345,23 @@ def _is_tiny(node: ir.Node, weight: ir.Value) -> bool:
     if node.op_type == "Conv":
         return min(sizes[0], sizes[1] * groups) < TINY_CHANNELS
     return min(sizes[-2:]) < TINY_CHANNELS
+
+
+def _op(node: ir.Node) -> str:
+    """Return the operator; another domain's (a function's, say) isn't ONNX's of that name."""
+    return f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+
+
+def _is_bias(value: ir.Value, weight: ir.Value, axis: int | None) -> bool:
+    """Tell a constant with one number for each output channel."""
+    if not _is_weight(value) or not _is_float(value) or value.const_value is None:
+        return False
+    if axis is None or weight.shape is None:
+        return False
+    return (
+        tuple(value.const_value.shape) == (weight.shape[axis],)
+        and np.isfinite(value.const_value.numpy()).all().item()
+    )
 
 
 def _is_weight(value: ir.Value | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,8 +32,8 @@ class Quantized:
 
     Attributes:
         tensor: the value's name in the graph.
-        dtype: "int8" or "uint8".
-        scale: one float32 value, or one per channel.
+        dtype: "int8" or "uint8"; "int32" for a bias.
+        scale: one float32 value, or one per channel; finite and above zero.
         zero_point: as many as `scale`.
         axis: of the channels; None with one scale.
         weight: True for an initialiser, which is stored quantised.
@@ -48,6 +49,8 @@ class Quantized:
     def __post_init__(self) -> None:
         if len(self.scale) != len(self.zero_point):
             raise ValueError(f"{self.tensor}: {len(self.scale)} scales, other zero-points")
+        if not all(0.0 < scale < math.inf for scale in self.scale):
+            raise ValueError(f"{self.tensor}: a scale is finite and above zero")
         if self.axis is None and len(self.scale) != 1:
             raise ValueError(f"{self.tensor}: {len(self.scale)} scales need an axis")
 
@@ -90,6 +93,23 @@ class PrecisionPlan:
         lines = [f"{self.precision} plan{f' for {self.dialect}' * bool(self.dialect)}: {told}"]
         lines += [f"  {count} × {reason}" for reason, count in reasons.most_common()]
         return "\n".join(lines)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a certificate says: nodes by dtype, and the exceptions with their reasons."""
+        return {
+            "precision": self.precision,
+            "dialect": self.dialect,
+            "nodes": dict(Counter(item.dtype for item in self.decisions)),
+            "exceptions": [
+                {
+                    "node": item.node,
+                    "op_type": item.op_type,
+                    "dtype": item.dtype,
+                    "why": item.reason,
+                }
+                for item in self.exceptions
+            ],
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -141,7 +161,7 @@ class PrecisionPlan:
                 ),
                 dict(data["account"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"this is no precision plan: {error}", where=where, remedy="write it again"
             ) from error

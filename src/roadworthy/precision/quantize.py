@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +21,19 @@ from roadworthy.precision.lower import lower
 from roadworthy.precision.methods import METHODS
 from roadworthy.precision.placement import Placement, place
 from roadworthy.precision.plan import PrecisionPlan
-from roadworthy.precision.scales import make_plan, scale_source
+from roadworthy.precision.scales import make_plan
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 AUTO = "auto"
-# Held back from calibration to compare the methods on: every eighth sample, at most so many.
+# Held back from calibration to compare the methods on: every eighth sample, at most so many, so
+# that they come from all over the data.
 _HELD_BACK_EVERY = 8
 _MOST_HELD_BACK = 8
+_FEW_SAMPLES = 16
+# Methods that score so near to each other on a few samples are alike.
+_ALIKE_DB = 0.5
 # Q/DQ computed as ONNX defines them, operator by operator, in FP32: what a plan means.
 LITERAL = Target("onnxruntime")
 PLAIN = CompileOptions(optimise=False, spinning=False)
@@ -58,7 +61,7 @@ class Quantization:
     Attributes:
         model: the graph with Q/DQ in it.
         plan: which node and tensor runs in which dtype, and why.
-        scores: of the methods, best first; one only where the method was given.
+        scores: of the methods, best first; none where the method was given.
         held_back: how many samples the scores come from.
         notes: what a reader must know about the comparison.
     """
@@ -71,22 +74,9 @@ class Quantization:
 
     def account(self) -> dict[str, Any]:
         """Return what a certificate says: nodes by dtype, exceptions with reasons, the methods."""
-        plan = self.plan
-        counts = Counter(item.dtype for item in plan.decisions)
         return {
-            "precision": plan.precision,
-            "dialect": plan.dialect,
-            "nodes": dict(counts),
-            "exceptions": [
-                {
-                    "node": item.node,
-                    "op_type": item.op_type,
-                    "dtype": item.dtype,
-                    "why": item.reason,
-                }
-                for item in plan.exceptions
-            ],
-            "calibration": dict(plan.account),
+            **self.plan.summary(),
+            "calibration": dict(self.plan.account),
             "scores": [
                 {"method": item.method, "sqnr_db": item.sqnr_db, "outputs": dict(item.outputs)}
                 for item in self.scores
@@ -110,15 +100,23 @@ def observe(
     placements: Iterable[Placement],
     samples: Samples,
     *,
+    method: str = AUTO,
     threads: int | None = None,
     keep: Path | None = None,
     progress: Progress,
 ) -> Calibration:
-    """Calibrate once for several placements; arguments as of `calibrate`."""
-    tensors = {
-        scale_source(name, placement) for placement in placements for name in placement.activations
-    }
-    return calibrate(model, samples, sorted(tensors), threads=threads, keep=keep, progress=progress)
+    """Calibrate once for several placements, for a method or all; arguments as of `calibrate`."""
+    # Not only where scales come from: with an island in between a tensor has one of its own.
+    tensors = {name for placement in placements for name in placement.activations}
+    return calibrate(
+        model,
+        samples,
+        sorted(tensors),
+        histograms=method != "minmax",
+        threads=threads,
+        keep=keep,
+        progress=progress,
+    )
 
 
 def split(samples: Samples) -> tuple[Samples, Samples, tuple[str, ...]]:
@@ -126,7 +124,9 @@ def split(samples: Samples) -> tuple[Samples, Samples, tuple[str, ...]]:
     if len(samples) < 4:
         note = f"{len(samples)} samples: the methods were compared on what they were calibrated on"
         return samples, samples, (note,)
-    chosen = range(_HELD_BACK_EVERY // 2, len(samples), _HELD_BACK_EVERY) or range(1)
+    # Of few samples every fourth: one alone would be no judge.
+    step = _HELD_BACK_EVERY if len(samples) >= _FEW_SAMPLES else _HELD_BACK_EVERY // 2
+    chosen = range(step // 2, len(samples), step)
     held = set(list(chosen)[:_MOST_HELD_BACK])
     parts = [
         Samples(samples.source, samples.kind, [samples.items[i] for i in indices])
@@ -167,20 +167,29 @@ def quantize(
         UsageError: an unknown method.
     """
     placement = place(model, dialect, islands)
-    tried = tuple(METHODS) if method == AUTO else (method,)
+    if method != AUTO:
+        plan = make_plan(model, placement, calibration, method)
+        return Quantization(lower(model, plan, dialect), plan, (), 0)
     exact = list(literal_answers(model, signature, unseen))
-    found = []
-    for index, name in enumerate(tried):
-        progress(f"quantise: {name}", index / len(tried))
-        plan = make_plan(model, placement, calibration, name)
-        lowered = lower(model, plan, dialect)
-        score = _score(name, exact, literal_answers(lowered, signature, unseen))
-        found.append((score, plan, lowered))
-    # The first of equals: METHODS has the simplest first.
-    found.sort(key=lambda item: -item[0].sqnr_db)
-    best = found[0]
-    scores = tuple(score for score, _, _ in found)
-    return Quantization(best[2], best[1], scores, len(unseen), notes)
+    scores = []
+    for index, name in enumerate(METHODS):
+        progress(f"quantise: {name}", index / len(METHODS))
+        lowered = lower(model, make_plan(model, placement, calibration, name), dialect)
+        scores.append(_score(name, exact, literal_answers(lowered, signature, unseen)))
+    chosen = _best(scores)
+    plan = make_plan(model, placement, calibration, chosen)
+    ranked = sorted(scores, key=lambda score: -score.sqnr_db)
+    return Quantization(lower(model, plan, dialect), plan, tuple(ranked), len(unseen), notes)
+
+
+def _best(scores: Sequence[MethodScore]) -> str:
+    """Return the first method, the simplest, that is about as good as the best one."""
+    best = max(score.sqnr_db for score in scores)
+    return next(
+        score.method
+        for score in scores
+        if score.sqnr_db == best or score.sqnr_db >= best - _ALIKE_DB
+    )
 
 
 def literal_answers(
@@ -199,12 +208,17 @@ def _score(method: str, exact: Sequence[Answers], answers: Iterable[Answers]) ->
     equal: dict[str, list[float]] = {}
     for expected, got in zip(exact, answers, strict=True):
         for name, reference in expected.items():
+            answer = got[name]
+            # Another number of detections, say: nothing of it is right.
+            alike = reference.shape == answer.shape
             if reference.dtype.kind != "f":
-                equal.setdefault(name, []).append(float((reference == got[name]).mean()))
+                same = float(np.mean(reference == answer)) if alike and reference.size else 1.0
+                equal.setdefault(name, []).append(same if alike else 0.0)
                 continue
             wanted = reference.astype(np.float64)
+            error = wanted - answer if alike else wanted
             signal[name] = signal.get(name, 0.0) + float((wanted**2).sum())
-            noise[name] = noise.get(name, 0.0) + float(((wanted - got[name]) ** 2).sum())
+            noise[name] = noise.get(name, 0.0) + float((error**2).sum())
     outputs = {name: sqnr_db(signal[name], noise[name]) for name in signal}
     worst = min(outputs.values(), default=-math.inf)
     shares = {name: float(np.mean(values)) for name, values in equal.items()}

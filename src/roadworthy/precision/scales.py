@@ -17,8 +17,8 @@ from roadworthy.precision.plan import PrecisionPlan, Quantized
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# A scale must be a normal float32 number, with room for its products.
-_SMALLEST_SCALE = 2.0**-100
+# A product of two scales, which a bias is counted in, must be a normal float32 number too.
+_SMALLEST_SCALE = 2.0**-62
 # How much of int32's range a quantised bias may use; the products are added to it.
 _BIAS_LIMIT = 2.0**30
 
@@ -95,6 +95,8 @@ def _weight_scale(
         if bias.weight == weight.tensor:
             # A dead channel with a bias: at the product of its tiny scales int32 would overflow.
             needed = np.abs(weight_array(model, bias.tensor)).astype(np.float64) / _BIAS_LIMIT
+            if weight.axis is None:
+                needed = needed.max()
             scales = np.maximum(scales, needed / activations[bias.activation].scale[0])
     chosen = tuple(_float32(scale) for scale in scales)
     return Quantized(weight.tensor, "int8", chosen, (0,) * len(chosen), weight.axis, weight=True)

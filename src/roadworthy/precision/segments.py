@@ -215,6 +215,7 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             inside = {value.name for value in graph.input}
             inside |= {item.name for item in graph.initializer}
+            inside |= {item.values.name for item in graph.sparse_initializer}
             for inner in graph.node:
                 yield from (name for name in reads(inner) if name not in inside)
                 inside |= set(inner.output)

@@ -108,6 +108,24 @@ class TestTheVerdict:
     def test_a_case_without_an_answer_is_missing_from_no_table(self) -> None:
         assert see(failed()).text.count("NO ANSWER") == 3  # logits: largest; mask: odd, largest
 
+    def test_what_the_engine_runs_in_and_where_that_is_less_than_planned(self) -> None:
+        proof = {
+            "layers": {"int8": 38, "fp32": 4},
+            "macs": {"int8": 0.92, "fp32": 0.08},
+            "nodes": {"conv1": "fp32"},
+            "findings": ["1 of 39 nodes planned in int8 run in fp32: conv2, 3 % of all MACs"],
+            "notes": ["the engine doesn't name 2 nodes"],
+        }
+        text = see(certificate(engine={"proof": proof})).text
+        assert "int8 92 % of MACs (38 layers), fp32 8 % (4)" in text
+        assert "1 of 39 nodes planned in int8 run in fp32: conv2" in text
+        assert "the engine doesn't name 2 nodes" in text
+        assert "conv1" not in text, "a page isn't the place for every node"
+
+    @pytest.mark.parametrize("proof", [["int8"], {"layers": 3, "findings": "x", "notes": None}])
+    def test_a_proof_of_another_form_is_shown_as_it_is(self, proof: Any) -> None:
+        assert see(certificate(engine={"proof": proof})).problems == []
+
     def test_an_engine_without_any_answer_still_has_its_page(self) -> None:
         silent = case("samples", outputs=(), samples=0, failures=("sample a: no answer",))
         text = see(certificate(passed=False, verdict=Verdict((silent,)))).text

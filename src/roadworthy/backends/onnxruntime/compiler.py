@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from roadworthy.backends.base import CompileOptions, Engine, Runner, Say, Session, Support, quiet
 from roadworthy.backends.onnxruntime.exchange import Exchange
 from roadworthy.backends.onnxruntime.origins import name_origins
+from roadworthy.backends.onnxruntime.proof import proof_of
 from roadworthy.backends.place import open_place, open_runner
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import RoadworthyError, UnavailableError, UsageError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 RUNTIME = "roadworthy.backends.onnxruntime.runtime"
+# The runtime's name of the graph that it executes, among the built files; it doesn't ship.
+OPTIMISED = "optimised.onnx"
 # INT8 is in the graph, as Q/DQ, before it comes here (ADR 0001).
 PRECISIONS = ("fp32", "int8")
 
@@ -62,7 +65,10 @@ class OnnxRuntimeBackend:
         with open_place(RUNTIME, target.where) as place:
             built = place.build(to_files(model, "model.onnx"), _spec(target, options), say)
             fingerprint = place.describe(target.device)
-        return Engine(target, signature, built.files, options, fingerprint, built.log, built.proof)
+        files = {name: content for name, content in built.files.items() if name != OPTIMISED}
+        executed = built.files.get(OPTIMISED)
+        proof = proof_of(built.proof, files, executed, fingerprint["machine"])
+        return Engine(target, signature, files, options, fingerprint, built.log, proof)
 
     def fingerprint(self, target: Target) -> dict[str, str]:
         """Return what an ONNX Runtime engine was verified with."""
@@ -91,8 +97,10 @@ class _Exchanging:
     def run(self, feed: dict[str, Array]) -> Answers:
         return self._exchange.outputs(self._runner.run(self._exchange.inputs(feed)))
 
-    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
-        return self._runner.time(self._exchange.inputs(feed), runs, lead)
+    def time(
+        self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
+    ) -> dict[str, list[int]]:
+        return self._runner.time(self._exchange.inputs(feed), runs, lead, host_only)
 
     def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
         rows = self._runner.profile(self._exchange.inputs(feed), runs)

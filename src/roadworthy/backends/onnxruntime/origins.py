@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 # They change where or how a tensor lies, not what it is.
 _MOVERS = {"ReorderInput", "ReorderOutput", "MemcpyToHost", "MemcpyFromHost"}
+# It also puts in nodes of these kinds.
+_LAYOUT = {"Cast", "Transpose"}
 # ONNX Runtime names a node in its blocked layout after the tensor that it makes.
 _BLOCKED = re.compile(r"(.+)_nchwc(_token_\d+)?")
+# What it puts behind a name that is taken, and before that of a tensor that it widens to FP32.
+_TOKEN = re.compile(r"_token_\d+$")
+_WIDENED = "InsertedPrecisionFreeCast_"
 
 
 def name_origins(rows: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> None:
@@ -29,13 +34,23 @@ def name_origins(rows: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> 
     """
     import onnx
 
-    model = _Model(onnx.load_model_from_string(next(iter(files.values()))).graph)
-    executed = _Executed(rows, model)
-    for row in rows:
-        row["onnx"] = executed.origins(row)
+    graph = onnx.load_model_from_string(next(iter(files.values()))).graph
+    for row, names in zip(rows, origins_of(rows, graph), strict=True):
+        row["onnx"] = names
     for row in rows:
         for key in ("index", "inside", "inputs", "outputs"):
             del row[key]
+
+
+def origins_of(rows: Sequence[Mapping[str, Any]], graph: onnx.GraphProto) -> list[list[str]]:
+    """Return the names of the model's nodes that each executed node stands for.
+
+    Args:
+        rows: "name", "kind", "index", "inside", "inputs", "outputs": see `runtime.Runner.profile`.
+        graph: the model's.
+    """
+    executed = _Executed(rows, _Model(graph))
+    return [executed.origins(row) for row in rows]
 
 
 class _Model:
@@ -69,7 +84,7 @@ class _Model:
 class _Executed:
     """The executed nodes, and which of the model's tensors theirs are."""
 
-    def __init__(self, rows: Sequence[dict[str, Any]], model: _Model) -> None:
+    def __init__(self, rows: Sequence[Mapping[str, Any]], model: _Model) -> None:
         self._model = model
         self._same: dict[str, str] = {}
         self._made = {output for row in rows for output in row["outputs"]}
@@ -86,8 +101,11 @@ class _Executed:
         self._known_made = {self._known(output) for output in self._made} - {None}
 
     def _known(self, tensor: str) -> str | None:
-        """The model's tensor that this one is, in whatever layout."""
-        return tensor if tensor in self._model.tensors else self._same.get(tensor)
+        """The model's tensor that this one is, in whatever layout or width."""
+        if tensor in self._model.tensors:
+            return tensor
+        narrow = tensor.removeprefix(_WIDENED)
+        return narrow if narrow in self._model.tensors else self._same.get(tensor)
 
     def _learn(self, tensor: str, known: str | None) -> None:
         if known is not None and tensor not in self._model.tensors:
@@ -101,9 +119,9 @@ class _Executed:
         3. A node of the model that is still there makes what it made.
         """
         blocked = _BLOCKED.fullmatch(row["name"])
-        if blocked and blocked[1] in self._model.tensors:
+        if blocked and self._known(blocked[1]):
             for output in row["outputs"][:1]:
-                self._learn(output, blocked[1])
+                self._learn(output, self._known(blocked[1]))
         elif row["kind"] in _MOVERS:
             for output in row["outputs"][:1]:
                 self._learn(output, self._known(row["inputs"][0]))
@@ -132,6 +150,10 @@ class _Executed:
         """A node whose tensors don't tell: by its name, or by its number if it never had a name."""
         if row["name"] in self._model.by_name:
             return [row["name"]]
+        name = _TOKEN.sub("", row["name"])
+        if name in self._model.by_name and self._model.by_name[name].op_type in row["kind"]:
+            # Rewritten while the old one was still there, such as a Conv to a QLinearConv.
+            return [name] if row["kind"] not in _LAYOUT else []
         index = self._numbered(row) if self._is_numbered(row) else None
         return [self._model.label(index)] if self._counts_as_we_do and index is not None else []
 

@@ -14,6 +14,7 @@ from roadworthy.backends.many import run_each
 from roadworthy.backends.openvino.exchange import Exchange
 from roadworthy.backends.openvino.names import onnx_names, origins
 from roadworthy.backends.openvino.options import OpenVinoOptions
+from roadworthy.backends.openvino.proof import proof_of
 from roadworthy.backends.place import open_place, open_runner
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import RoadworthyError, UnavailableError
@@ -70,7 +71,8 @@ class OpenVinoBackend:
         with open_place(RUNTIME, target.where) as place:
             built = place.build(to_files(model, "model.onnx"), spec, say)
             fingerprint = place.describe(target.device)
-        return Engine(target, signature, built.files, options, fingerprint, built.log, built.proof)
+        proof = proof_of(built.proof, built.files)
+        return Engine(target, signature, built.files, options, fingerprint, built.log, proof)
 
     def fingerprint(self, target: Target) -> dict[str, str]:
         """Return what an OpenVINO engine was verified with."""
@@ -101,8 +103,10 @@ class _Exchanging:
         for answers in run_each(self._runner, map(self._exchange.inputs, feeds)):
             yield self._exchange.outputs(answers)
 
-    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
-        return self._runner.time(self._exchange.inputs(feed), runs, lead)
+    def time(
+        self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
+    ) -> dict[str, list[int]]:
+        return self._runner.time(self._exchange.inputs(feed), runs, lead, host_only)
 
     def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
         names = onnx_names(self._files)

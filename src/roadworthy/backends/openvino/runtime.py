@@ -193,9 +193,14 @@ class Runner:
         )
 
     def proof(self) -> Dict[str, Any]:
-        """Return what really runs: devices, threads, and the executed steps by precision."""
+        """Return what really runs: devices, threads, the executed steps, and these by precision.
+
+        Each of "executed" is a step's name, kind, element type, and the names of the model that it
+        came from.
+        """
         steps = _steps(self._compiled)
         ran = _floats_by_type(steps)
+        able = _capabilities(self._device)
         total = sum(len(names) for names in ran.values()) or 1
         return {
             "devices": [str(name) for name in self._compiled.get_property("EXECUTION_DEVICES")],
@@ -210,6 +215,10 @@ class Runner:
                 "share": {k: round(len(names) / total, 4) for k, names in sorted(ran.items())},
             },
             "primitives": _primitives(steps),
+            "capabilities": able,
+            "executed": [
+                [step["name"], step["kind"], step["precision"], step["origins"]] for step in steps
+            ],
             # There is no switch: the plugin's own graph transformations always run.
             "optimisations": "on",
         }
@@ -349,7 +358,7 @@ def _properties(device: str, spec: Mapping[str, Any]) -> Dict[str, Any]:
     """Return the plugin's settings; what could change answers or speed in silence is stated."""
     hint, capability = PRECISIONS[spec["precision"]]
     for name in _devices() if device == "AUTO" else [device]:
-        able = [str(one) for one in _core().get_property(name, "OPTIMIZATION_CAPABILITIES")]
+        able = _capabilities(name)
         if capability not in able:
             # Told f16, a CPU that has bf16 takes that instead, and says nothing.
             raise RuntimeError("OpenVINO's %s has no %s here, only %s" % (name, hint, _some(able)))
@@ -375,6 +384,15 @@ def _properties(device: str, spec: Mapping[str, Any]) -> Dict[str, Any]:
     if spec.get("cache_dir"):
         properties["CACHE_DIR"] = spec["cache_dir"]
     return properties
+
+
+def _capabilities(device: str) -> List[str]:
+    """Return what a device computes in, as OpenVINO words it; of several, what all of them can."""
+    found: List[str] = []
+    for number, name in enumerate(_devices() if device == "AUTO" else [device]):
+        able = [str(one) for one in _core().get_property(name, "OPTIMIZATION_CAPABILITIES")]
+        found = [one for one in found if one in able] if number else able
+    return found
 
 
 def _affinity() -> int:

@@ -19,6 +19,7 @@ from roadworthy.backends.tensorrt.fingerprint import check
 from roadworthy.backends.tensorrt.lower import build_inputs
 from roadworthy.backends.tensorrt.options import TensorRTOptions, parse_options
 from roadworthy.backends.tensorrt.plan import RUNTIME
+from roadworthy.backends.tensorrt.proof import proof_of
 from roadworthy.core.errors import RoadworthyError, UnavailableError
 from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
@@ -96,7 +97,8 @@ class TensorRTBackend:
             files, spec = build_inputs(model, signature, options, own, found)
             spec["device"] = target.device
             built = _built(place, files, spec, found, own, say)
-        return Engine(target, signature, built.files, options, found, built.log, built.proof)
+        proof = proof_of(built.proof, built.files, files)
+        return Engine(target, signature, built.files, options, found, built.log, proof)
 
     def open(self, engine: Engine) -> Session:
         """Open an engine where its target says, after checking that it fits there.
@@ -115,7 +117,9 @@ class TensorRTBackend:
             "inputs": travelling(engine.signature.inputs),
             "outputs": travelling(engine.signature.outputs),
         }
-        runner = self._workers.runner(engine.target, False, engine.files, spec)
+        # The plan alone: what else ships with it needn't travel.
+        plan = dict([next(iter(engine.files.items()))])
+        runner = self._workers.runner(engine.target, False, plan, spec)
         return Session(engine.signature, Exchanging(runner, engine.signature), notes)
 
     def one_worker(self) -> AbstractContextManager[KeptWorkers]:

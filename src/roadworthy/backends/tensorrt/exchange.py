@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import numpy as np
 
 from roadworthy.backends.device import device_run
+from roadworthy.backends.many import run_each
 from roadworthy.core.errors import UnavailableError
 from roadworthy.core.signature import Answers, Array, Signature, TensorSpec
 
@@ -35,6 +37,7 @@ class Exchanging:
 
     def __init__(self, runner: Any, signature: Signature) -> None:
         self.raw = runner
+        self.times_itself = getattr(runner, "times_itself", False)
         # On the GPU, those of other element types are left to `run`.
         self.run_device = device_run(runner)
         self._inputs = {s.name: _RAW[s.dtype] for s in signature.inputs if s.dtype in _RAW}
@@ -42,14 +45,18 @@ class Exchanging:
 
     def run(self, feed: dict[str, Array]) -> Answers:
         """Run once."""
-        answers: Answers = self.raw.run(self._ready(feed))
-        for name, dtype in self._outputs.items():
-            answers[name] = answers[name].view(dtype)
-        return answers
+        return self._shown(self.raw.run(self._ready(feed)))
 
-    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
+    def run_many(self, feeds: Iterable[dict[str, Array]]) -> Generator[Answers, None, None]:
+        """Run many feeds, overlapping where the runtime can."""
+        for answers in run_each(self.raw, map(self._ready, feeds)):
+            yield self._shown(answers)
+
+    def time(
+        self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
+    ) -> dict[str, list[int]]:
         """Time runs where the engine is; see the runtime."""
-        times: dict[str, list[int]] = self.raw.time(self._ready(feed), runs, lead)
+        times: dict[str, list[int]] = self.raw.time(self._ready(feed), runs, lead, host_only)
         return times
 
     def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
@@ -60,6 +67,11 @@ class Exchanging:
     def close(self) -> None:
         """Close the runner."""
         self.raw.close()
+
+    def _shown(self, answers: Answers) -> Answers:
+        for name, dtype in self._outputs.items():
+            answers[name] = answers[name].view(dtype)
+        return answers
 
     def _ready(self, feed: dict[str, Array]) -> dict[str, Array]:
         if not self._inputs:

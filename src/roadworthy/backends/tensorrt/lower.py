@@ -39,6 +39,7 @@ def build_inputs(
     """
     travelling((*signature.inputs, *signature.outputs))
     reader = f"TensorRT {fingerprint['version']}"
+    model = with_fixed_axes(model, signature)
     model = lowered(model, highest_opset(version_of(fingerprint)), reader)
     types, quantized = graph_types(model)
     typing = own.typing
@@ -61,6 +62,38 @@ def build_inputs(
         "weight_bytes": weight_bytes(model),
     }
     return to_files(model, "model.onnx"), spec
+
+
+def with_fixed_axes(model: ir.Model, signature: Signature) -> ir.Model:
+    """Return the model with the sizes that the signature fixes and its own inputs leave open.
+
+    TensorRT takes a profile for inputs that are dynamic in the graph, and a signature whose axes
+    are all fixed gives none. A fixed size also lets it choose kernels for just that. The given
+    model stays; it is returned where there is nothing to fix.
+    """
+    import onnx_ir as ir
+
+    known = {spec.name: spec.shape for spec in signature.inputs}
+
+    def fixed(value: ir.Value) -> list[Any] | None:
+        """Return the shape with those sizes, None where nothing changes."""
+        said = known.get(value.name or "")
+        if value.shape is None or said is None or len(said) != len(value.shape):
+            return None
+        new = [
+            size if isinstance(size, int) else axis
+            for size, axis in zip(said, value.shape, strict=True)
+        ]
+        return new if new != list(value.shape) else None
+
+    if all(fixed(value) is None for value in model.graph.inputs):
+        return model
+    copy = model.clone()
+    for value in copy.graph.inputs:
+        shape = fixed(value)
+        if shape is not None:
+            value.shape = ir.Shape(shape)
+    return copy
 
 
 def graph_types(model: ir.Model) -> tuple[set[str], bool]:

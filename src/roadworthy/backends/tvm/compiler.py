@@ -12,6 +12,7 @@ from roadworthy.backends.base import CompileOptions, Engine, Runner, Say, Sessio
 from roadworthy.backends.place import Place
 from roadworthy.backends.shared import KeptWorkers, Workers
 from roadworthy.backends.tvm.options import TvmOptions
+from roadworthy.backends.tvm.proof import proof_of
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import (
     CompileError,
@@ -74,7 +75,8 @@ class TvmBackend:
                 built = place.build(to_files(model, "model.onnx"), spec, say)
             except CompileError as error:
                 raise _naming_axes(error, signature) from error
-        return Engine(target, signature, built.files, options, fingerprint, built.log, built.proof)
+        proof = proof_of(built.proof, model)
+        return Engine(target, signature, built.files, options, fingerprint, built.log, proof)
 
     def fingerprint(self, target: Target) -> dict[str, str]:
         """Return what a library built there is tied to: TVM's version, the CPU and its features."""
@@ -113,8 +115,10 @@ class _NativeOrder:
     def run(self, feed: dict[str, Array]) -> Answers:
         return self._runner.run(_native(feed))
 
-    def time(self, feed: dict[str, Array], runs: int, lead: int) -> dict[str, list[int]]:
-        return self._runner.time(_native(feed), runs, lead)
+    def time(
+        self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
+    ) -> dict[str, list[int]]:
+        return self._runner.time(_native(feed), runs, lead, host_only)
 
     def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
         return self._runner.profile(_native(feed), runs)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.descriptor import FieldDescriptor
@@ -53,11 +54,32 @@ def load_onnx(path: Path) -> ir.Model:
             raise _invalid(path, error) from error
     check_tensors_only(proto)
     try:
+        make_dense(proto.graph)
         model = ir.from_proto(proto)
         _read_weights(model)
     except Exception as error:  # as above
         raise _invalid(path, error) from error
     return model
+
+
+def make_dense(graph: onnx.GraphProto) -> None:
+    """Write sparse initialisers out as dense ones: onnx_ir would leave them out in silence.
+
+    Indices are linear, shape [NNZ], or coordinates, shape [NNZ, rank] (onnx.proto,
+    `SparseTensorProto`).
+    """
+    for item in graph.sparse_initializer:
+        values = onnx.numpy_helper.to_array(item.values)
+        indices = onnx.numpy_helper.to_array(item.indices)
+        dense = np.zeros(tuple(item.dims), values.dtype)
+        where = indices if indices.ndim == 1 else np.ravel_multi_index(indices.T, dense.shape)
+        dense.reshape(-1)[where] = values
+        graph.initializer.append(onnx.numpy_helper.from_array(dense, item.values.name))
+    del graph.sparse_initializer[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                make_dense(inner)
 
 
 def _read_weights(model: ir.Model) -> None:

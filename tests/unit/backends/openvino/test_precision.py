@@ -79,7 +79,7 @@ def test_a_lower_precision_that_nobody_asked_for_is_an_error(monkeypatch):
         compiled(network(NAMED, convnet_weights()))
 
 
-@pytest.mark.parametrize("precision", ["tf32", "int8", "fp8"])
+@pytest.mark.parametrize("precision", ["tf32", "fp8"])
 def test_a_precision_that_openvino_has_not_is_refused(precision):
     with pytest.raises(UnavailableError, match=precision) as caught:
         compiled(convnet(), precision)

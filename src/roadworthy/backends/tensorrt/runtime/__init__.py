@@ -8,7 +8,8 @@ functions: asking a host without it is an answer (ImportError), not a crash.
 - Building: `builder`, told by `config`, watched by `log` and `progress`; `adopt` for others' plans.
 - Reading: `plan` (engine, layers, profiles), `proof` (which precision really runs).
 - Running: `port`, `memory`, `arrays` (tensors) → `binding` (a context with its graphs) → `engine`
-  (who has which context; launching) → `hostcalls`, `devicecalls` → `runner`.
+  (who has which context; launching) → `hostcalls`, `manycalls` (overlapping, each a `flight`),
+  `devicecalls` → `runner`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -64,7 +64,8 @@ class Binding:
     """A context set to shapes and addresses, with CUDA graphs of what it does.
 
     A captured graph is only valid while its context stays as it was, so a binding that has one
-    keeps the context to itself.
+    keeps the context to itself. `twins` are bindings of the same shapes, for runs that overlap, and
+    `events` mark how far such a run is.
     """
 
     def __init__(self, cuda: Cuda, context: Context) -> None:
@@ -74,6 +75,8 @@ class Binding:
         self.host: Dict[str, np.ndarray] = {}
         self.allocators: Dict[str, Any] = {}
         self.graphs: Dict[str, int] = {}
+        self.twins: List[Binding] = []
+        self.events: List[int] = []
 
     def capture(self, key: str, work: Callable[[int], None], stream: int) -> Optional[str]:
         """Record `work(stream)` as a graph. Returns why not, or None; afterwards all is usable."""
@@ -101,7 +104,13 @@ class Binding:
         return problem
 
     def free(self) -> None:
-        """Give memory and graphs back; the context stays."""
+        """Give memory and graphs back, its twins' too; the context stays."""
+        for twin in self.twins:
+            twin.free()
+        for event in self.events:
+            self.cuda.cudaEventDestroy(event)
+        self.twins.clear()
+        self.events.clear()
         for graph in self.graphs.values():
             self.cuda.cudaGraphExecDestroy(graph)
         for address in self.device.values():

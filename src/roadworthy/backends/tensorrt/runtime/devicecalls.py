@@ -31,6 +31,8 @@ class DeviceCalls(Engine):
         The second call with the same shapes and addresses captures a CUDA graph; keep the arrays
         (copy into them) for the best speed.
         """
+        if self._flying:
+            self._settle()
         views = {name: DeviceView(name, feed[name]) for name in self._inputs}
         given = {name: DeviceView(name, value) for name, value in (outputs or {}).items()}
         key = (

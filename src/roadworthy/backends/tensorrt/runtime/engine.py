@@ -10,6 +10,7 @@ import numpy as np
 from .binding import Binding, Context
 from .cuda import DEVICE_TO_HOST, HOST_TO_DEVICE, NO_TIMING, NON_BLOCKING, cuda_here
 from .device import device_index, select_device
+from .flight import Flight
 from .library import import_tensorrt
 from .log import Lines, make_log
 from .plan import deserialise, profile_range
@@ -55,13 +56,24 @@ class Engine:
         self._loose: Optional[Binding] = None
         self._last_stream = self._stream = cuda.handle("cudaStreamCreateWithFlags", NON_BLOCKING)
         self._event = cuda.handle("cudaEventCreateWithFlags", NO_TIMING)
+        # Runs that overlap have streams of their own for copies, made when first needed.
+        self._in = self._out = 0
+        self._flying: List[Flight] = []
+
+    def _settle(self) -> None:
+        """Land what is under way: afterwards no binding is in use."""
+        while self._flying:
+            self._flying[0].land()
 
     # -- contexts
 
-    def _shaped(self, shapes: Dict[str, Tuple[int, ...]]) -> Binding:
-        """Return a binding whose context is set to these shapes; the oldest makes room."""
+    def _shaped(self, shapes: Dict[str, Tuple[int, ...]], beside: bool = False) -> Binding:
+        """Return a binding whose context is set to these shapes; the oldest makes room.
+
+        One `beside` another of the same shapes never takes anything away: it fails instead.
+        """
         profile = self._profile_for(shapes)
-        while len(self._bindings) >= self._most:
+        while not beside and len(self._bindings) >= self._most:
             self._evict()
         if not self._free:
             self._free.append(Context(self._trt, self._engine, self._lines))
@@ -70,7 +82,7 @@ class Engine:
             while not context.shape(profile, shapes, self._stream):
                 # Plans from before 10 may let one context alone use a profile.
                 self._most = 1
-                if not self._bindings and self._loose is None:
+                if beside or (not self._bindings and self._loose is None):
                     raise RuntimeError("TensorRT refused profile %d of the plan" % profile)
                 del context
                 self._make_room()
@@ -97,8 +109,9 @@ class Engine:
         # What is still queued may use the memory and the graphs that go now.
         self._cuda.cudaStreamSynchronize(self._stream)
         self._cuda.cudaStreamSynchronize(self._last_stream)
+        contexts = [each.context for each in (binding, *binding.twins)]
         binding.free()
-        self._free.append(binding.context)
+        self._free += contexts
 
     # -- launching
 
@@ -110,18 +123,25 @@ class Engine:
 
     def _work(self, binding: Binding, stream: int) -> None:
         """Copy in, compute, copy out; outputs of unknown size are fetched later."""
-        copy = self._cuda.cudaMemcpyAsync
+        self._copy_in(binding, stream)
+        binding.context.enqueue(stream)
+        self._copy_out(binding, stream)
+
+    def _copy_in(self, binding: Binding, stream: int) -> None:
         for name in self._inputs:
             staged = binding.staged.get(name)
             if staged is not None and staged.nbytes:
-                address = binding.device[name]
-                copy(address, staged.address, staged.nbytes, HOST_TO_DEVICE, stream)
-        binding.context.enqueue(stream)
+                self._cuda.cudaMemcpyAsync(
+                    binding.device[name], staged.address, staged.nbytes, HOST_TO_DEVICE, stream
+                )
+
+    def _copy_out(self, binding: Binding, stream: int) -> None:
         for name in self._outputs:
             staged = binding.staged.get(name)
             if staged is not None and staged.nbytes:
-                address = binding.device[name]
-                copy(staged.address, address, staged.nbytes, DEVICE_TO_HOST, stream)
+                self._cuda.cudaMemcpyAsync(
+                    staged.address, binding.device[name], staged.nbytes, DEVICE_TO_HOST, stream
+                )
 
     def _launch(self, binding: Binding, key: str, stream: int) -> None:
         """Start work on a stream: its graph where there is one, else step by step."""
@@ -184,14 +204,16 @@ class Engine:
         if self.__dict__.pop("_engine", None) is None:
             return
         cuda = self._cuda
-        cuda.cudaStreamSynchronize(self._last_stream)
-        cuda.cudaStreamSynchronize(self._stream)
+        self._flying.clear()
+        for stream in filter(None, (self._last_stream, self._in, self._stream, self._out)):
+            cuda.cudaStreamSynchronize(stream)
         for binding in list(self._bindings.values()):
             binding.free()
         self._bindings.clear()
         self._free.clear()
         self._loose = None
         cuda.cudaEventDestroy(self._event)
-        cuda.cudaStreamDestroy(self._stream)
+        for stream in filter(None, (self._in, self._stream, self._out)):
+            cuda.cudaStreamDestroy(stream)
         # Contexts before the engine, the engine before its runtime: TensorRT's order.
         del self._runtime

@@ -18,6 +18,8 @@ class HostCalls(Engine):
 
     def run(self, feed: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Run once from host memory to host memory; the results are the caller's."""
+        if self._flying:
+            self._settle()
         binding = self._bound(feed)
         self._load(binding, feed)
         self._launch(binding, "whole", self._stream)
@@ -34,13 +36,16 @@ class HostCalls(Engine):
         if binding is not None:
             self._bindings.move_to_end(key)
             return binding
+        # Room for it may be made of any other.
+        self._settle()
         binding = self._make(feed)
         self._bindings[key] = binding
         return binding
 
-    def _make(self, feed: Dict[str, np.ndarray]) -> Binding:
+    def _make(self, feed: Dict[str, np.ndarray], beside: bool = False) -> Binding:
+        """Return a new binding for these shapes; `beside` another one, for runs that overlap."""
         cuda = self._cuda
-        binding = self._shaped({name: feed[name].shape for name in self._inputs})
+        binding = self._shaped({name: feed[name].shape for name in self._inputs}, beside)
         try:
             for name, port in self._inputs.items():
                 if port.on_host:
@@ -55,7 +60,7 @@ class HostCalls(Engine):
             self._load(binding, feed)
             self._work(binding, self._stream)
             cuda.cudaStreamSynchronize(self._stream)
-            if self._use_graphs and not binding.allocators and not binding.host:
+            if self._use_graphs and not (beside or binding.allocators or binding.host):
                 self._capture(binding, "whole", lambda stream: self._work(binding, stream))
         except BaseException:
             self._release(binding)

@@ -27,20 +27,36 @@ _OPAQUE = re.compile(r"ForeignNode|^__myl|myelin", re.I)
 def layer_precision(layer: Dict[str, Any]) -> str:
     """Return what a layer of the inspector computes in: by its tensors, TF32 by its kernel.
 
-    With dynamic shapes 8.6 may tell no formats ("N/A due to dynamic shapes"); then the type of the
-    weights tells, or else the kernel's name.
+    What takes floats and gives 8 bits computes in floats: it quantises its result. With dynamic
+    shapes 8.6 may tell no formats ("N/A due to dynamic shapes"); then the type of the weights
+    tells, or else the kernel's name.
     """
-    tensors = list(layer.get("Inputs", ())) + list(layer.get("Outputs", ()))
-    formats = " ".join(str(t.get("Format/Datatype", "")) for t in tensors if isinstance(t, dict))
+    taken = _formats(layer.get("Inputs", ()))
+    formats = taken + " " + _formats(layer.get("Outputs", ()))
     tactic = str(layer.get("TacticName", ""))
+    told = any(pattern.search(taken) for _, pattern in _FORMATS)
     for name, pattern in _FORMATS:
-        if pattern.search(formats):
+        if pattern.search(taken if told and name in ("fp8", "int8") else formats):
             if name == "fp32" and "tf32" in tactic.lower():
                 return "tf32"
             return name
     weights = layer.get("Weights")
     kind = str(weights.get("Type", "")) if isinstance(weights, dict) else ""
     return _by_pattern(_FORMATS, kind, tactic) or _by_pattern(_KERNELS, tactic, tactic) or "other"
+
+
+def _formats(tensors: Sequence[Any]) -> str:
+    return " ".join(str(t.get("Format/Datatype", "")) for t in tensors if isinstance(t, dict))
+
+
+def is_copy(layer: Dict[str, Any]) -> bool:
+    """Tell a layer that computes nothing."""
+    return layer.get("LayerType") in ("Reformat", "NoOp", "Constant")
+
+
+def hides_its_inside(layer: Dict[str, Any]) -> bool:
+    """Tell a fused subgraph of which only what it takes and gives is told."""
+    return "ForeignNode" in str(layer.get("LayerType", "")) + str(layer.get("Name", ""))
 
 
 def _by_pattern(patterns: Sequence[Any], text: str, tactic: str) -> str:
@@ -56,7 +72,7 @@ def census(layers: List[Dict[str, Any]]) -> Dict[str, Any]:
     opaque: Dict[str, int] = {}
     copies = 0
     for layer in layers:
-        if layer.get("LayerType") in ("Reformat", "NoOp", "Constant"):
+        if is_copy(layer):
             copies += 1
             continue
         precision = layer_precision(layer)

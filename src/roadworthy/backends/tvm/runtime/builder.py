@@ -60,7 +60,7 @@ def build(
     return {
         "files": {LIBRARY: library, CONTRACT: json.dumps(contract, indent=1).encode()},
         "log": compiler.log,
-        "proof": dict(compiler.proof, precision="fp32", device="cpu", mcpu=contract["mcpu"]),
+        "proof": dict(compiler.proof, device="cpu", mcpu=contract["mcpu"]),
     }
 
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
+from .arithmetic import dtypes_of
 from .contract import LIBRARY
 from .failure import is_foreign, said
 from .machine import features_of
@@ -24,7 +25,7 @@ class Compiler:
         self.say = say
         self.log: List[str] = []
         self.proof: Dict[str, Any] = {}
-        features = features_of(tvm, target)
+        self.features = features = features_of(tvm, target)
         if "avx512f" in features:
             self.scheduler = Scheduler(tvm, 16, 24)
         else:
@@ -35,6 +36,7 @@ class Compiler:
         self.say("lowering")
         try:
             module = self._lowered(module, optimise)
+            self.proof["layers"] = dtypes_of(self.tvm, module, self.features)
             if optimise:
                 module = self._scheduled(module, tuning_seconds)
             else:

@@ -51,7 +51,9 @@ class Runner:
                 answers[name] = _array(name, dtype, result)
         return answers
 
-    def time(self, feed: Dict[str, np.ndarray], runs: int, lead: int) -> Dict[str, List[int]]:
+    def time(
+        self, feed: Dict[str, np.ndarray], runs: int, lead: int, host_only: bool = False
+    ) -> Dict[str, List[int]]:
         """Time end to end ("host"), and TVM's call alone ("device"), in nanoseconds."""
         times: Dict[str, List[int]] = {"host": [], "device": []}
         tensors = [self._tensor(feed[name]) for name in self._inputs]

@@ -1,0 +1,1 @@
+"""The tables of `readme.py`, one file a group of benchmarks. Every number comes from a record."""

@@ -1,0 +1,277 @@
+"""TensorRT beside PyTorch on one GPU: what `tensorrt_h200.py` recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from chart import (
+    C1_HEAD,
+    C4_HEAD,
+    batch_table,
+    batches,
+    c1_rows,
+    c4_rows,
+    c4_verdicts,
+    error_of,
+    number,
+    over,
+    pair_rows,
+    reason,
+    told,
+)
+
+from figures.parts import Json, Ratio, Section, cell, grid, in_words, joined
+
+# From where to where is timed.
+KINDS = {"device": "on the device", "host": "NumPy to NumPy"}
+_MOST_LAYERS = 10
+_ONE_CALL = "one call"
+_C1 = ("unet64", "resnet50")
+_PRECISIONS = ("fp32", "tf32", "fp16", "int8")
+
+
+def steps_of(record: Json) -> dict[str, Json]:
+    """Return the steps; none where an older program wrote the record."""
+    return dict(record.get("steps", {}))
+
+
+def pairs_of(record: Json) -> dict[str, Json]:
+    """Return the steps that timed our engine beside others, and timed ours at all."""
+    return {
+        key: step
+        for key, step in steps_of(record).items()
+        if "device_ms" in step.get("sides", {}).get("ours", {})
+    }
+
+
+def ratios_of(record: Json) -> Iterator[tuple[str, Ratio]]:
+    """Yield every ratio with what ours was compared with."""
+    for key, step in pairs_of(record).items():
+        for way, kinds in step["ratios"].items():
+            for kind, said in KINDS.items():
+                if kind in kinds and not way.startswith(_ONE_CALL):
+                    yield f"{cell(way)} ({_what(key)}, {said})", Ratio.of(kinds[kind])
+        sides = step["sides"]
+        for ours in (way for way in step["ratios"] if way.startswith(_ONE_CALL)):
+            for way in step["ratios"]:
+                found = over(sides, ours, way)
+                if not way.startswith(_ONE_CALL) and found is not None:
+                    said = f"{cell(way)} with `roadworthy.compile` ({_what(key)}, on the device)"
+                    yield said, Ratio(*found)
+
+
+def headline(record: Json) -> str:
+    """Return times on the device, every other side's over ours, and the precisions."""
+    return joined(
+        _compared(record, ("device",)),
+        in_words(ratios_of(record)),
+        _precisions(steps_of(record)),
+        in_words(_int8_ratios(steps_of(record))),
+    )
+
+
+def _int8_ratios(steps: dict[str, Json]) -> Iterator[tuple[str, Ratio]]:
+    for step in steps.values():
+        found = over(step["sides"], "int8", "fp16") if step.get("precisions") else None
+        if found is not None:
+            yield f"FP16 with INT8 ({cell(step['network'])}, batch {step['batch']})", Ratio(*found)
+
+
+def _precisions(steps: dict[str, Json]) -> str:
+    """Return one line for every network and batch that was timed in several precisions."""
+    lines = []
+    for step in steps.values():
+        if step.get("precisions"):
+            sides = step["sides"]
+            times = (_brief(sides.get(precision, {})) for precision in _PRECISIONS)
+            line = [cell(step["network"]), step["batch"], *times]
+            lines.append([*line, *(told(over(sides, "int8", base)) for base in ("fp32", "fp16"))])
+    head = ["precisions: network", "batch", *(name.upper() for name in _PRECISIONS)]
+    return grid([*head, "FP32 ÷ INT8", "FP16 ÷ INT8"], lines)
+
+
+def _brief(side: Json) -> str:
+    if "device_ms" not in side:
+        return cell(reason(dict(side)))
+    return f"{number(side['device_ms'])} ms, L2 {error_of(dict(side))}"
+
+
+def _compared(record: Json, kinds: Sequence[str]) -> str:
+    pairs = {key: step for key, step in pairs_of(record).items() if not _is_one_call(step)}
+    ways = list(dict.fromkeys(way for step in pairs.values() for way in step["ratios"]))
+    sides = ["ours, ms", "per second", "L2", *(f"{cell(way)} ÷ ours" for way in ways)]
+    head = ["network", "timed", *sides] if len(kinds) > 1 else ["network", *sides]
+    lines = []
+    for key, step in pairs.items():
+        ours = step["sides"]["ours"]
+        for kind in kinds:
+            line = [_what(key), *([KINDS[kind]] if len(kinds) > 1 else [])]
+            line += [f"{ours[f'{kind}_ms']:.3f}", f"{ours[f'{kind}_per_second']:,.0f}"]
+            line.append(error_of(ours))
+            lines.append([*line, *(_ratio(step, way, kind) for way in ways)])
+    return grid(head, lines)
+
+
+def _is_one_call(step: Json) -> bool:
+    return any(way.startswith(_ONE_CALL) for way in step["ratios"])
+
+
+def _what(key: str) -> str:
+    return cell(key.removeprefix("pairs "))
+
+
+def _ratio(step: Json, way: str, kind: str) -> str:
+    found = step["ratios"].get(way, {}).get(kind)
+    if found is not None:
+        return str(Ratio.of(found))
+    return "failed" if "error" in step["sides"].get(way, {}) else ""
+
+
+def full(record: Json) -> str:
+    """Return every step: pairs, engines, the bare graph, overlap, largest batches, layers."""
+    steps = steps_of(record)
+    return joined(
+        _compared(record, tuple(KINDS)),
+        in_words(ratios_of(record)),
+        *(_titled(f"{name}, batch 1, frames per second", _c1(steps, name)) for name in _C1),
+        _titled("Precisions", _c4(steps)),
+        _titled("Every side", _sides(steps)),
+        _titled("Engines", _engines(steps)),
+        _titled("ResNet-50 FP16 by batch", batch_table(rows) if (rows := batches(steps)) else ""),
+        _titled("Our call beside a bare CUDA graph launch", _bare(steps)),
+        _titled(
+            "Copies beside computing, images per second",
+            _overlap(steps),
+        ),
+        _titled("Largest batch", _largest(steps)),
+        *(_titled(cell(key), _layers(step)) for key, step in steps.items() if "layers" in step),
+        _titled("Steps that failed", _failed(steps)),
+    )
+
+
+def _titled(title: str, text: str) -> str:
+    return f"### {title}\n\n{text}" if text else ""
+
+
+def _c1(steps: dict[str, Json], network: str) -> str:
+    if not any(key.startswith(f"{_ONE_CALL} {network} batch 1") for key in steps):
+        return ""
+    return grid(["way", *C1_HEAD[1:]], map(_line, c1_rows(dict(steps), network)))
+
+
+def _c4(steps: dict[str, Json]) -> str:
+    return joined(grid(C4_HEAD, map(_line, c4_rows(steps))), "\n".join(c4_verdicts(steps)))
+
+
+def _line(row: Sequence[object]) -> list[str]:
+    """Return a row of `chart.py`'s: its text is ours, but errors may hold a table's bar."""
+    return [str(value).replace("|", r"\|") for value in row]
+
+
+def _sides(steps: dict[str, Json]) -> str:
+    steps = {key: step for key, step in steps.items() if not step.get("precisions")}
+    head = ["step", "side", "device ms", "host ms", "device /s", "host /s", "side ÷ ours (error)"]
+    return grid(head, map(_line, pair_rows(steps)))
+
+
+def _engines(steps: dict[str, Json]) -> str:
+    head = ["engine", "size", "device ms", "host ms", "relative L2", "build s", "TensorRT"]
+    lines: list[list[Any]] = []
+    for key, step in steps.items():
+        for row in step.get("rows", ()):
+            size = "×".join(map(str, (row["batch"], *row["size"])))
+            times = [number(row.get("device_ms")), number(row.get("host_ms"))]
+            error = f"{max(row['relative_l2'].values()):.1e}"
+            seconds = number(step["proof"].get("seconds"))
+            version = step["fingerprint"].get("version", "")
+            lines.append([cell(key), size, *times, error, seconds, cell(version)])
+    return grid(head, lines)
+
+
+def _bare(steps: dict[str, Json]) -> str:
+    head = ["step", "bare ms", "ours ms", "ours ÷ bare", "aim"]
+    return grid(
+        head,
+        (
+            [
+                cell(key),
+                f"{step['bare_ms']:.4f}",
+                f"{step['ours_ms']:.4f}",
+                f"{step['ratio']:.4f}",
+                f"≤ {step['aim']:g}, {'met' if step['met'] else '**not met**'}",
+            ]
+            for key, step in steps.items()
+            if "bare_ms" in step
+        ),
+    )
+
+
+def _overlap(steps: dict[str, Json]) -> str:
+    found = {key: step for key, step in steps.items() if "per_second" in step.get("threads", {})}
+    counts = list(dict.fromkeys(n for one in found.values() for n in one["threads"]["per_second"]))
+    head = ["step", "`run`", "`run_many`", *(f"{count} beside it" for count in counts)]
+    lines = []
+    for key, step in found.items():
+        ours = [number(step.get(name, {}).get("per_second")) for name in ("run", "run_many")]
+        there = (number(step["threads"]["per_second"].get(count)) for count in counts)
+        lines.append([cell(key), *ours, *there])
+    return grid(head, lines)
+
+
+def _largest(steps: dict[str, Json]) -> str:
+    head = ["step", "largest that ran", "smallest that was refused", "why"]
+    lines = []
+    for key, step in steps.items():
+        if "largest" in step:
+            refused = [one for one in step["tries"] if "error" in one]
+            why = min(refused, key=lambda one: one["batch"])["error"] if refused else ""
+            lines.append([cell(key), step["largest"], step["refused"] or "none", _short(why)])
+    return grid(head, lines)
+
+
+def _layers(step: Json) -> str:
+    layers = step["layers"]
+    head = ["layer", "kind", "precision", "median µs", "share"]
+    lines = [
+        [
+            cell(_short(layer["name"])),
+            cell(layer["kind"]),
+            cell(layer["precision"]),
+            f"{layer['median_us']:.2f}",
+            f"{layer['share']:.1%}",
+        ]
+        for layer in layers[:_MOST_LAYERS]
+    ]
+    rest = layers[_MOST_LAYERS:]
+    if rest:
+        taken, share = (sum(one[name] for one in rest) for name in ("median_us", "share"))
+        lines.append([f"the other {len(rest)}", "", "", f"{taken:.2f}", f"{share:.1%}"])
+    return grid(head, lines)
+
+
+def _failed(steps: dict[str, Json]) -> str:
+    errors = ((key, step["error"]) for key, step in steps.items() if "error" in step)
+    return grid(["step", "why"], ([cell(key), cell(_short(why))] for key, why in errors))
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 120 else f"{line[:119]}…"
+
+
+SECTIONS = (
+    Section(
+        "tensorrt_h200",
+        "TensorRT on a GPU",
+        "Our engines in FP16 beside PyTorch's ways of running the same network, in alternating "
+        'blocks on the same GPU; *compile* is `torch.compile(mode="reduce-overhead")`. *On the '
+        "device*: tensors there already, events around calls queued back to back. Ratios are the "
+        "other side's time over ours, with 95 % intervals; L2 is our error against PyTorch FP32. "
+        "Weights are seeded, not trained.",
+        "python benchmarks/tensorrt_h200.py --target tensorrt@python=PYTHON_THAT_HAS_TENSORRT",
+        ("torch",),
+        headline,
+        full,
+    ),
+)

@@ -1,0 +1,201 @@
+"""Is what was planned what runs? An engine's own account of itself, held against the plan.
+
+A finding is a node that provably computes in another dtype than planned: there is no tolerance.
+What an engine doesn't tell is a note, never a proof.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from roadworthy.backends.base import Engine
+from roadworthy.backends.proof import DTYPES, percent
+from roadworthy.core.errors import WrongAnswersError
+from roadworthy.core.target import Target
+from roadworthy.graph.costs import Costs, costs
+from roadworthy.precision.plan import PrecisionPlan
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+UNKNOWN = "unknown"
+# Asked for these, FP32 alone is less than was asked for. TF32 is leave, not an order.
+_REDUCED = ("fp8", "int8", "fp16", "bf16")
+_MOST_NAMES = 5
+
+
+@dataclass(frozen=True)
+class PrecisionFindings:
+    """What an engine computes in, and where that isn't what was planned.
+
+    Attributes:
+        layers: how many executed layers compute in each dtype.
+        macs: the share of all multiply-accumulates in each dtype; "unknown" for nodes that the
+            engine doesn't tell of. Empty where the network multiplies no matrices.
+        findings: less than was planned, as sentences; fail with `--strict-precision`.
+        notes: what else a reader should know: what isn't told, what runs in less than planned.
+    """
+
+    layers: Mapping[str, int]
+    macs: Mapping[str, float]
+    findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+def check_precision(
+    plan: PrecisionPlan | None, asked: str, proof: Mapping[str, Any], work: Costs
+) -> PrecisionFindings:
+    """Hold an engine's account against the plan.
+
+    Args:
+        plan: what was planned; None where the runtime chose by itself.
+        asked: the precision that was asked for.
+        proof: `Engine.proof`.
+        work: of the network that was compiled, see `graph.costs`.
+    """
+    runs: Mapping[str, str] = proof.get("nodes", {})
+    layers = dict(proof.get("layers", {}))
+    told = _Told(runs, work)
+    shares = told.shares()
+    findings: list[str] = []
+    notes: list[str] = []
+    if plan is not None:
+        findings += told.strays(plan, asked)
+        notes += [*told.lesser(plan), *told.silent(plan)]
+    if asked in _REDUCED and not _any_in(asked, plan, layers, shares):
+        most = ", ".join(f"{count} in {dtype}" for dtype, count in layers.items())
+        said = f"{asked} was asked for, but no layer that is told of computes in it"
+        findings.insert(0, f"{said}: {most}" if most else f"{said}: the engine tells of none")
+    if shares.get(UNKNOWN):
+        notes.append(
+            f"the engine doesn't tell what {percent(shares[UNKNOWN])} of all MACs run in: "
+            + _names([node for node, count in work.macs.items() if count and node not in runs])
+        )
+    if work.unknown:
+        notes.append(
+            "not in the MACs: " + _names([f"{node} ({why})" for node, why in work.unknown.items()])
+        )
+    return PrecisionFindings(layers, shares, tuple(findings), tuple(notes))
+
+
+def prove_precision(
+    engine: Engine, model: ir.Model, plan: PrecisionPlan | None, sizes: Mapping[str, int]
+) -> tuple[Engine, PrecisionFindings]:
+    """Return an engine whose proof has "macs", "findings" and "notes", and the same apart.
+
+    Args:
+        engine: compiled from `model`.
+        model: what was compiled, with its Q/DQ or casts.
+        plan: see `check_precision`.
+        sizes: of the symbolic axes: at which the shares are counted.
+    """
+    found = check_precision(plan, engine.options.precision, engine.proof, costs(model, sizes))
+    added = {
+        "macs": {dtype: round(share, 4) for dtype, share in found.macs.items()},
+        "findings": list(found.findings),
+        "notes": list(found.notes),
+    }
+    return replace(engine, proof={**engine.proof, **added}), found
+
+
+def less_than_planned(found: PrecisionFindings, target: Target) -> WrongAnswersError | None:
+    """Return why `--strict-precision` refuses an engine, None where it doesn't."""
+    if not found.findings:
+        return None
+    return WrongAnswersError(
+        "less of the precision runs than was planned: " + "; ".join(found.findings),
+        where=str(target),
+        remedy="leave out --strict-precision to ship it as it is, or ask for another precision",
+    )
+
+
+class _Told:
+    """What an engine tells of its nodes, and what they cost."""
+
+    def __init__(self, runs: Mapping[str, str], work: Costs) -> None:
+        self._runs = runs
+        self._work = work
+
+    def shares(self) -> dict[str, float]:
+        """Return the share of all known multiply-accumulates by dtype."""
+        total = self._work.total
+        sums: Counter[str] = Counter()
+        for node, count in self._work.macs.items():
+            sums[self._runs.get(node, UNKNOWN)] += count
+        return {dtype: sums[dtype] / total for dtype in (*DTYPES, UNKNOWN) if sums[dtype]}
+
+    def strays(self, plan: PrecisionPlan, asked: str) -> list[str]:
+        """Nodes that were planned in what was asked for and provably run in something else."""
+        planned = [one.node for one in plan.decisions if one.dtype == asked]
+        found: dict[str, list[str]] = {}
+        for node in planned:
+            runs = self._runs.get(node, asked)
+            if runs != asked:
+                found.setdefault(runs, []).append(node)
+        return [
+            f"{len(nodes)} of {len(planned)} nodes planned in {asked} run in {dtype}: "
+            + _names(nodes)
+            + self._weight(nodes)
+            for dtype, nodes in found.items()
+        ]
+
+    def lesser(self, plan: PrecisionPlan) -> list[str]:
+        """Nodes that run in less than planned; their answers were judged, so it is no finding."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for one in plan.decisions:
+            runs = self._runs.get(one.node, one.dtype)
+            if _width(runs) < _width(one.dtype):
+                found.setdefault((one.dtype, runs), []).append(one.node)
+        return [
+            f"{_run_in(len(nodes), planned)} {runs}: {_names(nodes)}"
+            for (planned, runs), nodes in found.items()
+        ]
+
+    def silent(self, plan: PrecisionPlan) -> list[str]:
+        """Nodes of the plan that the engine doesn't name, fused or rewritten as they are."""
+        planned = [one.node for one in plan.decisions if one.dtype == plan.precision]
+        nodes = [node for node in planned if node not in self._runs]
+        if not nodes:
+            return []
+        return [
+            f"the engine doesn't name {len(nodes)} of {len(planned)} nodes planned in "
+            f"{plan.precision}, so nothing is proven of them: {_names(nodes)}{self._weight(nodes)}"
+        ]
+
+    def _weight(self, nodes: Iterable[str]) -> str:
+        total = self._work.total
+        share = sum(self._work.macs.get(node, 0) for node in nodes) / total if total else 0.0
+        return f", {percent(share)} of all MACs"
+
+
+def _any_in(
+    asked: str,
+    plan: PrecisionPlan | None,
+    layers: Mapping[str, int],
+    shares: Mapping[str, float],
+) -> bool:
+    """Tell whether something runs in what was asked for, or nothing was to."""
+    if plan is not None and all(one.dtype != asked for one in plan.decisions):
+        return True
+    return bool(layers.get(asked) or shares.get(asked))
+
+
+def _width(dtype: str) -> int:
+    return DTYPES.index(dtype) if dtype in DTYPES else len(DTYPES)
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _run_in(count: int, planned: str) -> str:
+    many = count != 1
+    return f"{count} node{'s' * many} planned in {planned} run{'s' * (not many)} in"

@@ -1,0 +1,268 @@
+"""Which tensors pass through Q/DQ, and the reason of every node that stays in float."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from roadworthy.precision import placement as reasons
+from roadworthy.precision.dialect import dialect_for
+from roadworthy.precision.placement import Placement, place
+from roadworthy.precision.quantize import named
+from tests.models import network, normal, proto
+from tests.unit.precision.int8_made import CONVNET8, DIALECTS, convnet8, convnet8_weights
+
+
+def placed(graph: str, backend: str = "onnxruntime", islands=None, **weights) -> Placement:
+    return place(named(network(graph, weights)), dialect_for(backend), islands)
+
+
+def dtypes(placement: Placement) -> dict[str, str]:
+    return {item.node: item.dtype for item in placement.decisions}
+
+
+def reason(placement: Placement, node: str) -> str:
+    [found] = [item.reason for item in placement.decisions if item.node == node]
+    return found
+
+
+def around(inner: str, kernel: str = "k") -> str:
+    """Between a first and a last layer; `inner` makes b from a, both float[b, 16, h, w]."""
+    return f"""g (float[b, 16, 8, 8] x) => (float[b, 16, h, w] y) {{
+        [first] a = Conv<pads = [1, 1, 1, 1]>(x, k0)
+        {inner}
+        [last] y = Conv<pads = [1, 1, 1, 1]>(b, k9)
+    }}"""
+
+
+ENDS = {"k0": normal(16, 16, 3, 3, seed=20), "k9": normal(16, 16, 3, 3, seed=21)}
+KERNEL = normal(16, 16, 3, 3, seed=22)
+
+
+@pytest.mark.parametrize(
+    ("backend", "tensors"),
+    [
+        # It wants results quantised too, after the activation that fuses.
+        ("onnxruntime", {"r1", "r2", "c3", "r3", "c4"}),
+        # The others want what an operator reads; of a residual Add the branch that isn't fused.
+        ("openvino", {"r1", "r2", "r3"}),
+        ("tensorrt", {"r1", "r2", "r3"}),
+    ],
+)
+def test_residual_network(backend, tensors) -> None:
+    found = place(convnet8(), dialect_for(backend))
+    assert set(found.activations) == tensors
+    assert {item.tensor: item.axis for item in found.weights} == {"k2": 0, "k3": 0, "k4": 0}
+    assert [item.reason for item in found.decisions if item.op_type == "Conv"] == [
+        reasons.FIRST, "", "", "", reasons.LAST,
+    ]  # fmt: skip
+
+
+def test_a_file_that_states_no_dtypes_is_placed_like_one_that_does() -> None:
+    plain = proto(CONVNET8, convnet8_weights())
+    typed = onnx.shape_inference.infer_shapes(plain)
+    assert len(typed.graph.value_info) > len(plain.graph.value_info)
+    for backend in DIALECTS:
+        dialect = dialect_for(backend)
+        one, other = (place(named(ir.from_proto(item)), dialect) for item in (plain, typed))
+        assert one == other
+
+
+def test_placing_leaves_the_model_as_it_is() -> None:
+    model = convnet8()
+    before = ir.to_proto(model).SerializeToString(deterministic=True)
+    place(model, dialect_for("onnxruntime"))
+    assert ir.to_proto(model).SerializeToString(deterministic=True) == before
+
+
+def test_only_the_onnxruntime_dialect_quantises_biases() -> None:
+    by = {name: place(convnet8(), dialect_for(name)).biases for name in DIALECTS}
+    assert [(item.tensor, item.activation, item.weight) for item in by["onnxruntime"]] == [
+        ("b2", "r1", "k2")
+    ]
+    assert by["openvino"] == by["tensorrt"] == ()
+
+
+def test_concat_between_convolutions() -> None:
+    found = placed(
+        around("p = Conv(a, k1) q = Conv(a, k2) [cat] c = Concat<axis = 1>(p, q) b = Conv(c, k3)"),
+        k1=normal(16, 16, 1, 1), k2=normal(16, 16, 1, 1), k3=normal(16, 32, 1, 1), **ENDS,
+    )  # fmt: skip
+    assert dtypes(found)["cat"] == "int8"
+    assert {"a", "p", "q", "c", "b"} == set(found.activations)
+
+
+def test_what_hands_values_on_shares_its_scale() -> None:
+    found = placed(
+        around(
+            "c = Conv<pads = [1, 1, 1, 1]>(a, k1) p = MaxPool<kernel_shape = [2, 2]>(c) "
+            "t = Transpose<perm = [0, 1, 3, 2]>(p) b = Conv<pads = [1, 1, 1, 1]>(t, k1)"
+        ),
+        k1=KERNEL, **ENDS,
+    )  # fmt: skip
+    assert found.same_scale == {"p": "c", "t": "p"}
+
+
+def test_depthwise_convolutions_have_many_channels() -> None:
+    found = placed(
+        around("[wide] b = Conv<pads = [1, 1, 1, 1], group = 16>(a, k)"),
+        k=normal(16, 1, 3, 3), **ENDS,
+    )  # fmt: skip
+    assert dtypes(found)["wide"] == "int8"
+    assert found.weights[0].axis == 0
+
+
+@pytest.mark.parametrize(
+    ("group", "shape", "axis"), [(1, (16, 16, 2, 2), 1), (4, (16, 4, 2, 2), None)]
+)
+def test_transposed_convolutions(group, shape, axis) -> None:
+    graph = around(f"[up] b = ConvTranspose<strides = [2, 2], group = {group}>(a, k)")
+    found = placed(graph, "tensorrt", k=normal(*shape), **ENDS)
+    assert [(item.tensor, item.axis) for item in found.weights] == [("k", axis)]
+    refused = placed(graph, "onnxruntime", k=normal(*shape), **ENDS)
+    assert reason(refused, "up") == "onnxruntime has no INT8 kernel for it"
+
+
+@pytest.mark.parametrize(("transposed", "axis"), [(0, 1), (1, 0)])
+def test_gemm(transposed, axis) -> None:
+    found = placed(
+        f"""g (float[b, 16] x) => (float[b, 16] y) {{
+        a = MatMul(x, w0) [it] b = Gemm<transB = {transposed}>(a, w, bias) y = MatMul(b, w0) }}""",
+        w0=normal(16, 16), w=normal(16, 16), bias=normal(16),
+    )  # fmt: skip
+    assert [(item.tensor, item.axis) for item in found.weights] == [("w", axis)]
+    assert [item.tensor for item in found.biases] == ["bias"]
+
+
+@pytest.mark.parametrize("shape", [(1, 16), (1,), (), (4, 16), (16, 1)])
+def test_a_bias_that_isnt_one_number_a_channel_stays_float(shape) -> None:
+    rows = 16 if shape == (16, 1) else 4
+    found = placed(
+        f"""g (float[{rows}, 16] x) => (float[{rows}, 16] y) {{
+        a = MatMul(x, w0) b = Gemm(a, w, bias) y = MatMul(b, w0) }}""",
+        w0=normal(16, 16), w=normal(16, 16), bias=normal(*shape),
+    )  # fmt: skip
+    assert found.biases == ()
+    assert set(found.activations) == {"a", "b"}
+
+
+ATTENTION = """g (float[b, 4, 16] x) => (float[b, 4, 16] y) {
+    i = MatMul(x, w) q = MatMul(i, w) [project] k = MatMul(i, w)
+    t = Transpose<perm = [0, 2, 1]>(k) [scores] s = MatMul(q, t) p = Softmax(s)
+    [mix] m = MatMul(p, i) [out] o = MatMul(m, w) y = MatMul(o, w)
+}"""
+
+
+@pytest.mark.parametrize("backend", DIALECTS)
+def test_attention_stays_float_and_says_so(backend) -> None:
+    found = placed(ATTENTION, backend, w=normal(16, 16))
+    assert reason(found, "scores") == reason(found, "mix") == reasons.ATTENTION
+    assert dtypes(found)["project"] == dtypes(found)["out"] == "int8"
+    assert [item.axis for item in found.weights] == [1]
+
+
+def test_reasons() -> None:
+    found = placed(
+        around(
+            "[tiny] t = Conv(a, thin) [wide] v = Conv(t, thick) [vary] c = Conv(v, w) "
+            "[bad] d = Conv(c, nan) [alone] e = Mul(d, d) b = Conv(e, k)"
+        ).replace("float[b, 16, 8, 8] x)", "float[b, 16, 8, 8] x, float[16, 16, 1, 1] w)"),
+        thin=normal(4, 16, 1, 1), thick=normal(16, 4, 1, 1), k=normal(16, 16, 1, 1),
+        nan=np.full((16, 16, 1, 1), np.nan, np.float32), **ENDS,
+    )  # fmt: skip
+    assert reason(found, "tiny") == reason(found, "wide") == reasons.TINY
+    assert reason(found, "vary") == reasons.VARIABLE
+    assert reason(found, "bad") == reasons.NONFINITE
+    assert reason(found, "alone") == reasons.BETWEEN
+
+
+def test_a_function_of_the_same_name_is_another_operator() -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 21, "own": 1]>
+        g (float[2, 16] x) => (float[2, 16] y) {
+            a = MatMul(x, w) b = own.Gemm(a, w) c = MatMul(b, w) y = MatMul(c, w) }
+        <domain: "own", opset_import: ["": 21]> Gemm (v, u) => (r) { r = Sub(v, u) }"""
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(normal(16), "w"))
+    del model.graph.initializer[:]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(normal(16, 16), "w"))
+    found = place(named(ir.from_proto(model)), dialect_for("onnxruntime"))
+    assert [item.op_type for item in found.decisions] == ["MatMul", "MatMul", "MatMul"]
+
+
+class TestShared:
+    def test_weights_of_two_nodes_are_quantised_once(self) -> None:
+        found = placed(
+            around("p = Conv<pads = [1, 1, 1, 1]>(a, k) b = Conv<pads = [1, 1, 1, 1]>(p, k)"),
+            k=KERNEL, **ENDS,
+        )  # fmt: skip
+        assert [(item.tensor, item.axis) for item in found.weights] == [("k", 0)]
+
+    def test_weights_with_channels_on_two_axes_have_one_scale(self) -> None:
+        found = placed(
+            """g (float[b, 16] x) => (float[b, 16] y) { a = MatMul(x, w0)
+            p = MatMul(a, w) b = Gemm<transB = 1>(p, w, bias) y = MatMul(b, w0) }""",
+            w0=normal(16, 16), w=normal(16, 16), bias=normal(16),
+        )  # fmt: skip
+        assert [(item.tensor, item.axis) for item in found.weights] == [("w", None)]
+
+    def test_a_bias_at_two_scales_stays_float(self) -> None:
+        """ONNX Runtime's fused kernels would take it as counted in their own scales."""
+        found = placed(
+            around("p = Conv(a, k1, bias) [two] b = Conv(p, k2, bias)"),
+            k1=normal(16, 16, 1, 1), k2=normal(16, 16, 1, 1), bias=normal(16), **ENDS,
+        )  # fmt: skip
+        assert found.biases == ()
+        assert dtypes(found)["two"] == "int8"
+
+
+class TestOnlyData:
+    def test_bounds_of_a_clip_and_computed_biases_are_left(self) -> None:
+        found = placed(
+            around(
+                "lo = Constant<value = float {0.0}>() hi = Constant<value = float {6.0}>() "
+                "c = Conv(a, k, z) d = Clip(c, lo, hi) b = Conv(d, k)"
+            ).replace("float[b, 16, 8, 8] x)", "float[b, 16, 8, 8] x, float[16] z)"),
+            k=normal(16, 16, 1, 1), **ENDS,
+        )  # fmt: skip
+        assert set(found.activations) == {"a", "d", "b"}
+
+    def test_a_default_that_the_caller_may_replace_is_left(self) -> None:
+        model = proto(
+            around("c = Conv(a, k, z) b = Conv(c, k)").replace(
+                "float[b, 16, 8, 8] x)", "float[b, 16, 8, 8] x, float[16] z)"
+            ),
+            {"k": normal(16, 16, 1, 1), "z": normal(16), **ENDS},
+        )
+        found = place(named(ir.from_proto(model)), dialect_for("onnxruntime"))
+        assert "z" not in {*found.activations, *(item.tensor for item in found.biases)}
+
+
+class TestIslands:
+    @pytest.mark.parametrize("op_type", ["Conv", "Add", "Relu"])
+    def test_they_stay_float_and_say_why(self, op_type) -> None:
+        model = convnet8()
+        islands = {node.name: "it was measured" for node in model.graph if node.op_type == op_type}
+        found = place(model, dialect_for("onnxruntime"), islands)
+        for name in islands:
+            assert dtypes(found)[name] == "fp32"
+            assert reason(found, name) == "float island: it was measured"
+
+
+def test_a_network_without_a_layer() -> None:
+    found = placed("g (float[2] x) => (float[2] y) { a = Relu(x) y = Add(a, x) }")
+    assert found.activations == ()
+    assert [(item.op_type, item.reason) for item in found.decisions] == [("Add", reasons.BETWEEN)]
+
+
+def test_a_quantised_input_of_the_network() -> None:
+    """It is read by a layer with another before it."""
+    found = placed(
+        """g (float[b, 16] x) => (float[b, 16] y) {
+        a = MatMul(x, w) s = Add(a, x) c = Concat<axis = 0>(s, x) b = MatMul(c, w)
+        y = MatMul(b, w) }""",
+        w=normal(16, 16),
+    )
+    assert "c" in found.activations
