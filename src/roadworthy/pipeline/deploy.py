@@ -22,6 +22,7 @@ from roadworthy.pipeline.lowering import Lowering
 from roadworthy.pipeline.request import Request
 from roadworthy.pipeline.ship import check_destination, choose, fastest, ship
 from roadworthy.pipeline.timing import time_engine
+from roadworthy.precision.proof import less_than_planned, prove_precision
 from roadworthy.source.opening import open_module, open_source
 from roadworthy.source.prepared import Source
 from roadworthy.verify.answers import Progress, TrustedAnswers, silent
@@ -137,8 +138,12 @@ def _proven(
         verdict = verify_engine(engine, trusted.cases, lowered.limits, progress)
         if verdict.passed:
             break
+    sizes = trusted.cases[0].sizes
+    engine, findings = prove_precision(engine, lowered.model, lowered.plan, sizes)
     verdict = replace(verdict, seconds={**trusted.seconds, **verdict.seconds})
     failure = _judge(verdict, request, target)
+    if failure is None and request.strict_precision:
+        failure = less_than_planned(findings, target)
     latency = comparison = None
     if verdict.passed and request.measure_seconds > 0:
         latency, comparison = time_engine(
