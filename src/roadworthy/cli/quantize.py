@@ -33,8 +33,8 @@ def quantize(
 ) -> int:
     """Quantise an ONNX file to INT8, with Q/DQ where its target's runtime wants them.
 
-    Nothing is proven yet: `roadworthy verify` judges the file, `roadworthy deploy --precision
-    int8` does both. Memory doesn't grow with the number of samples.
+    Nothing is proven yet: `roadworthy verify FILE --reference MODEL` judges the file, `roadworthy
+    deploy --precision int8` does both. Memory doesn't grow with the number of samples.
     """
     from roadworthy.cli.progress import ProgressDisplay
     from roadworthy.pipeline.quantizing import run_quantize

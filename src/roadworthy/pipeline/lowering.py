@@ -10,6 +10,7 @@ from roadworthy.backends import registry
 from roadworthy.backends.base import Engine
 from roadworthy.core.cpus import cpu_features
 from roadworthy.core.samples import Samples
+from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
 from roadworthy.core.verdict import Tolerance
 from roadworthy.graph.depth import arithmetic_depth
@@ -25,13 +26,12 @@ from roadworthy.precision.plan import PrecisionPlan
 from roadworthy.precision.quantize import (
     LITERAL,
     PLAIN,
-    Quantization,
     named,
     observe,
     quantize,
     split,
 )
-from roadworthy.verify.answers import Progress
+from roadworthy.verify.answers import Progress, TrustedAnswers
 from roadworthy.verify.engine import judge_cases, require_pass, tolerances
 from roadworthy.verify.tolerance import quantised_ceiling, quantised_tolerance
 
@@ -152,7 +152,14 @@ class Lowering:
             notes=notes,
             progress=progress,
         )
-        limits = self._limits(made, progress)
+        limits = quantised_limits(
+            made.model,
+            signature,
+            self._evidence.prepared.trusted,
+            tolerances(self._evidence.prepared.trusted, arithmetic_depth(self._evidence.model)),
+            progress,
+            f"the int8 graph for {made.plan.dialect}",
+        )
         model_digest = digest(to_files(made.model, "model.onnx"))
         return Lowered(made.model, model_digest, limits, made.plan, made.account())
 
@@ -178,33 +185,48 @@ class Lowering:
             self._observed = calibration, unseen, notes
         return self._observed
 
-    def _limits(self, made: Quantization, progress: Progress) -> dict[str, Tolerance]:
-        """Judge the plan computed literally; what it costs is the measure for the engine."""
-        prepared = self._evidence.prepared
-        exact = tolerances(prepared.trusted, arithmetic_depth(self._evidence.model))
-        ceilings = {name: quantised_ceiling(limit) for name, limit in exact.items()}
-        engine = registry.find(LITERAL.backend).compile(
-            made.model, prepared.signature, LITERAL, PLAIN
-        )
-        verdict = judge_cases(
-            engine,
-            prepared.trusted.cases,
-            ceilings,
-            lambda what, share: progress(f"int8, computed literally: {what}", share),
-        )
-        require_pass(verdict, f"the int8 graph for {made.plan.dialect}")
-        worst = {
-            metric: verdict.worst_of(metric) for metric in {item.metric for item in exact.values()}
-        }
-        return {
-            name: quantised_tolerance(worst[limit.metric][name], limit)
-            for name, limit in exact.items()
-        }
-
     def _model(self) -> ir.Model:
         if self._named is None:
             self._named = named(self._evidence.model)
         return self._named
+
+
+def quantised_limits(
+    model: ir.Model,
+    signature: Signature,
+    trusted: TrustedAnswers,
+    exact: Mapping[str, Tolerance],
+    progress: Progress,
+    where: str,
+) -> dict[str, Tolerance]:
+    """Judge a Q/DQ graph computed literally; what it costs is the measure for every engine of it.
+
+    Args:
+        model: with Q/DQ.
+        signature: its inputs and outputs.
+        trusted: the FP32 network's answers.
+        exact: that network's FP32 tolerances.
+        progress: told what is being done.
+        where: whose graph it is, for the message.
+
+    Raises:
+        WrongAnswersError: quantisation itself costs too much.
+    """
+    ceilings = {name: quantised_ceiling(limit) for name, limit in exact.items()}
+    engine = registry.find(LITERAL.backend).compile(model, signature, LITERAL, PLAIN)
+    verdict = judge_cases(
+        engine,
+        trusted.cases,
+        ceilings,
+        lambda what, share: progress(f"int8, computed literally: {what}", share),
+    )
+    require_pass(verdict, where)
+    worst = {
+        metric: verdict.worst_of(metric) for metric in {item.metric for item in exact.values()}
+    }
+    return {
+        name: quantised_tolerance(worst[limit.metric][name], limit) for name, limit in exact.items()
+    }
 
 
 def dialect_of(target: Target) -> Dialect:

@@ -20,8 +20,10 @@ from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.pipeline.account import shape_labels
 from roadworthy.pipeline.adopted import judge_plan
 from roadworthy.pipeline.gather import check_contract, gather_samples, require_samples
+from roadworthy.pipeline.lowering import has_dialect, quantised_limits
 from roadworthy.pipeline.request import DEFAULT_TARGET
 from roadworthy.pipeline.subjects import open_runnable, plan_target
+from roadworthy.precision.lower import is_quantised
 from roadworthy.source.given import GIVEN, given_reference
 from roadworthy.source.onnx.source import OnnxSource
 from roadworthy.source.opening import is_plan, open_source
@@ -160,9 +162,17 @@ def verify_model(
     judge = _reference(source, signature, found, reference, weights, trust, progress)
     cases = plan_cases(signature, found)
     with trusted_answers(judge, cases[:1] if judge.kind == GIVEN else cases, progress) as trusted:
-        options = CompileOptions(threads=threads)
+        quantised = is_quantised(source.model)
+        # A backend without INT8 of its own may still compute the graph as it is written.
+        stated = "int8" if quantised and has_dialect(where) else "fp32"
+        options = CompileOptions(precision=stated, threads=threads)
         engine = backend.compile(source.model, signature, where, options)
         limits = tolerances(trusted, arithmetic_depth(source.model))
+        if quantised and reference is not None:
+            limits = quantised_limits(source.model, signature, trusted, limits, progress, model)
+        elif quantised:
+            # Its own oracles compute the Q/DQ literally; a runtime rounds at other places.
+            limits = tolerances(trusted, arithmetic_depth(source.model), "int8")
         verdict = verify_engine(engine, trusted.cases, limits, progress)
         verdict = replace(verdict, seconds={**trusted.seconds, **verdict.seconds})
         notes = (*judge.notes, *trusted.notes)

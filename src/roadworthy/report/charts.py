@@ -16,6 +16,7 @@ from roadworthy.report.markup import EMPTY, Html, el, join, text, visible
 _ROW = 38.0
 _BAND = 14.0
 _AXIS = 26.0
+_SHARES = 18.0
 _LONGEST_NAME = 28
 _MOST_TICKS = 7
 
@@ -166,10 +167,31 @@ def seconds_chart(spent: Sequence[tuple[str, float]]) -> Html:
     return _drawing(rows, len(spent) * 30.0, said)
 
 
+def share_chart(shares: Sequence[tuple[str, str, float]], of: str) -> Html:
+    """Return one bar that is cut into shares, each with its own class of the style sheet.
+
+    Args:
+        shares: (name, class, share), from left to right; shares are positive and finite.
+        of: what the whole is, for those who hear the page.
+    """
+    total = sum(share for _, _, share in shares)
+    if not 0 < total < math.inf:
+        return EMPTY
+    boxes, left = [], 0.0
+    for _, class_, share in shares:
+        right = left + 100 * share / total
+        boxes.append(_box(left, right, 0, f"share {class_}", _SHARES))
+        left = right
+    said = ", ".join(f"{name} {fmt.percent(share)}" for name, _, share in shares)
+    return _drawing(boxes, _SHARES, f"{of}: {said}")
+
+
 def key(kind: str) -> Html:
-    """Return the small picture of one sign for a legend: "error", "noise" or "limit"."""
+    """Return the small picture of one sign for a legend: "error", "noise", "limit", "share …"."""
     if kind == "error":
         drawn = el("circle", cx="8", cy="8", r="4.5", class_="dot good")
+    elif kind.startswith("share "):
+        drawn = el("rect", x="2", y="2", width="12", height="12", class_=kind)
     else:
         drawn = el("line", x1="8", x2="8", y1="0", y2="16", class_=kind)
     return el("svg", drawn, class_="key", width="16", height="16", aria_hidden="true")

@@ -9,7 +9,7 @@ from typing import Any
 from roadworthy.core.certificate import SMOKE_TEST, Certificate
 from roadworthy.core.errors import UsageError
 from roadworthy.core.signature import Signature, TensorSpec
-from roadworthy.report import answers, sections, speed
+from roadworthy.report import answers, precision, sections, speed
 from roadworthy.report import format as fmt
 from roadworthy.report.markup import EMPTY, Html, el, foreign, join, text
 from roadworthy.report.parts import Column, outcome, paragraph, table
@@ -151,6 +151,7 @@ def _article(certificate: Certificate, index: int, single: bool) -> Html:
         answers.answers_section(certificate),
         answers.cases_section(certificate.verdict.cases),
         answers.self_checks_section(certificate.verdict.self_checks),
+        precision.precision_section(certificate),
         sections.samples_section(certificate.samples),
         speed.latency_section(certificate),
         sections.model_section(certificate.model),

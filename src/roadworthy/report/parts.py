@@ -51,6 +51,11 @@ def bullets(items: Iterable[Html], class_: str | None = None) -> Html:
     return el("ul", *lines, class_=class_) if lines else EMPTY
 
 
+def folded(title: str, *children: Html) -> Html:
+    """Return what the reader unfolds: no script is needed for it."""
+    return el("details", el("summary", foreign(title)), *children)
+
+
 def several(items: Sequence[Html], none: str = "none") -> Html:
     """Return one item as it is, more as a list, and a word for none."""
     if len(items) == 1:

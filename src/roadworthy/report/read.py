@@ -12,6 +12,7 @@ from typing import Any, Union
 from roadworthy.core.certificate import Certificate, check_schema
 from roadworthy.core.errors import BundleError, UsageError
 from roadworthy.core.signature import Signature
+from roadworthy.report.lowered import LoweringAccount
 
 _NOT_FINITE = ("inf", "-inf", "nan")
 
@@ -33,6 +34,19 @@ def read_certificate(data: Mapping[str, Any], where: str) -> Certificate:
         Signature.from_json(read.model.signature)
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise _wrong("model.signature isn't a signature", where) from error
+    if read.lowering is not None:
+        read_lowering(read.lowering, where)
+    return read
+
+
+def read_lowering(data: Mapping[str, Any], where: str) -> LoweringAccount:
+    """Return a certificate's `lowering`, checked.
+
+    Raises:
+        BundleError: a field that is missing or of another type.
+    """
+    read = _read(LoweringAccount, data, "lowering", where)
+    assert isinstance(read, LoweringAccount)
     return read
 
 

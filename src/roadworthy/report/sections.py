@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from roadworthy.backends.proof import runs_in
 from roadworthy.core.account import SamplesAccount
 from roadworthy.core.certificate import Certificate, ExportAttempt, ModelAccount, PassRecord
 from roadworthy.core.signature import Signature
@@ -23,6 +22,7 @@ from roadworthy.report.parts import (
     table,
     value,
 )
+from roadworthy.report.precision import PROVEN
 
 
 def samples_section(samples: SamplesAccount) -> Html:
@@ -144,22 +144,14 @@ def engine_section(engine: Mapping[str, Any]) -> Html:
     return section("Engine", facts(pairs) if pairs else paragraph("Nothing is recorded."))
 
 
+# The dtype of every single node is for the certificate's JSON.
+_TOO_LONG = frozenset({"nodes"})
+
+
 def _proof(proof: Mapping[str, Any]) -> list[tuple[str, Html]]:
-    """Return what the engine computes in, in a line, and the rest of its account of itself.
-
-    The dtype of every single node is for the certificate's JSON.
-    """
-    line = runs_in(proof)
-    findings = proof.get("findings")
-    pairs = [("Runs in", text(line))] if line else []
-    if isinstance(findings, list | tuple) and findings:
-        pairs.append(("Less than planned", several([caution(str(one)) for one in findings])))
-    rest = {key: item for key, item in proof.items() if key not in _SAID}
-    return [*pairs, ("Proof", value(rest, "proof"))]
-
-
-# What `runs_in` and the findings say, and what is too long for a page.
-_SAID = ("layers", "macs", "findings", "nodes")
+    """Return the rest of an engine's account of itself: "Precision" has what it computes in."""
+    rest = {key: item for key, item in proof.items() if key not in PROVEN | _TOO_LONG}
+    return [("Proof", value(rest, "proof"))] if rest else []
 
 
 def _files(files: Mapping[str, Any]) -> Html:

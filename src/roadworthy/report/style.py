@@ -50,6 +50,9 @@ footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--rule);
 .outcome.good, .outcome.bad { white-space: nowrap; }
 bdi.long { overflow-wrap: anywhere; word-break: break-word; }
 .good { color: var(--good); } .bad { color: var(--bad); } .care { color: var(--care); }
+details { margin: .2rem 0; }
+summary { cursor: pointer; overflow-wrap: anywhere; }
+details > :not(summary) { margin-left: 1.1rem; font-size: .9rem; }
 """
 
 _VERDICT = """
@@ -97,6 +100,8 @@ tbody th { font-weight: 600; }
 tbody th .soft { font-weight: 400; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 thead .number { white-space: normal; }
+.number + :not(.number) { padding-left: .7rem; }
+td > span > ul, dd > details:first-child { margin-top: 0; }
 @media (max-width: 40rem) {
   main { padding: 1.5rem 1rem 3rem; }
   h1 { font-size: 1.6rem; }
@@ -114,6 +119,7 @@ thead .number { white-space: normal; }
   tbody td { display: grid; grid-template-columns: minmax(6.5rem, 40%) minmax(0, 1fr); gap: .8rem; }
   tbody td::before { content: attr(data-label); color: var(--soft); }
   .number { text-align: left; white-space: normal; }
+  .number + :not(.number) { padding-left: 0; }
 }
 """
 
@@ -133,6 +139,11 @@ rect.plain { fill: var(--plain); }
 line.axis { stroke: var(--soft); } line.limit { stroke: var(--ink); stroke-width: 2.5; }
 line.noise { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 2.5 2.5; }
 line.interval { stroke: var(--plain); stroke-width: 2.5; }
+.share { fill: var(--track); stroke: var(--paper); stroke-width: 2; }
+.share.narrow { fill: var(--plain); } .share.half { fill: var(--plain); opacity: .55; }
+.share.full { fill: var(--soft); opacity: .45; }
+.share.unknown { fill: var(--paper); stroke: var(--soft); stroke-width: 1;
+  stroke-dasharray: 3 2; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; margin: .2rem 0 .7rem;
   color: var(--soft); font-size: .88rem; }
 .legend span { display: inline-flex; align-items: center; gap: .4rem; }

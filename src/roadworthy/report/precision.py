@@ -1,0 +1,238 @@
+"""What an engine computes in: what was asked, what runs, what was planned, and from which ranges.
+
+Without a lowering, which is an engine that was compiled from the network as it is, only what runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from roadworthy.backends.proof import DTYPES, runs_in
+from roadworthy.core.certificate import Certificate
+from roadworthy.report import charts
+from roadworthy.report import format as fmt
+from roadworthy.report.lowered import Exempt, LoweringAccount, Ranges, Score
+from roadworthy.report.markup import EMPTY, Html, code, el, foreign, join, text
+from roadworthy.report.parts import (
+    Column,
+    bullets,
+    caution,
+    facts,
+    folded,
+    outcome,
+    section,
+    several,
+    table,
+)
+from roadworthy.report.read import read_lowering
+
+PROVEN = frozenset({"layers", "macs", "findings", "notes"})
+"""What this section says of `Engine.proof`."""
+_UNKNOWN = "unknown"
+_CLASSES = {"fp8": "narrow", "int8": "narrow", "fp16": "half", "bf16": "half", _UNKNOWN: "unknown"}
+# More than so many are folded away, or only the worst are shown.
+_MOST_SHOWN = 5
+
+
+def precision_section(certificate: Certificate) -> Html:
+    """Return the section; nothing where neither the engine nor a plan tells anything."""
+    proof = certificate.engine.get("proof")
+    ran = _ran(proof if isinstance(proof, Mapping) else {})
+    asked = ("Asked for", foreign(certificate.precision.upper()))
+    if certificate.lowering is None:
+        return section("Precision", facts([asked, *ran])) if ran else EMPTY
+    account = read_lowering(certificate.lowering, "the certificate")
+    pairs = [asked, *ran, ("Plan", _plan(account)), ("Exceptions", _exceptions(account))]
+    return section("Precision", facts(pairs), _methods(account, certificate), _ranges(account))
+
+
+# -- what runs
+
+
+def _ran(proof: Mapping[str, Any]) -> list[tuple[str, Html]]:
+    line = runs_in(proof)
+    pairs = [("Runs in", join([text(line), _bar(proof.get("macs"))]))] if line else []
+    findings, notes = _lines(proof.get("findings")), _lines(proof.get("notes"))
+    if findings:
+        pairs.append(("Less than planned", several([caution(one) for one in findings])))
+    if notes:
+        pairs.append(("Notes", several([foreign(one) for one in notes])))
+    return pairs
+
+
+def _lines(anything: Any) -> list[str]:
+    return list(map(str, anything)) if isinstance(anything, list | tuple) else []
+
+
+def _bar(macs: Any) -> Html:
+    """Draw the shares of multiply-accumulates by dtype, where there is more than one."""
+    found = macs if isinstance(macs, Mapping) else {}
+    shares = [
+        (dtype, _CLASSES.get(dtype, "full"), float(found[dtype]))
+        for dtype in (*DTYPES, _UNKNOWN)
+        if isinstance(found.get(dtype), int | float) and 0 < found[dtype] < math.inf
+    ]
+    if len(shares) < 2:
+        return EMPTY
+    drawn = charts.share_chart(shares, "multiply-accumulates")
+    legend = [el("span", charts.key(f"share {kind}"), text(dtype)) for dtype, kind, _ in shares]
+    caption = text("Shares of all multiply-accumulates (MACs).")
+    return el("figure", el("div", *legend, class_="legend"), drawn, el("figcaption", caption))
+
+
+# -- what was planned
+
+
+def _plan(account: LoweringAccount) -> Html:
+    asked = account.precision
+    ordered = sorted(account.nodes.items(), key=lambda item: (item[0] != asked, -item[1]))
+    total = sum(account.nodes.values())
+    if not total:
+        return text("No node computes.")
+    told = [
+        f"{fmt.count(n)} {_planned(n) * (not i)}in {dtype.upper()}"
+        for i, (dtype, n) in enumerate(ordered)
+    ]
+    said = f"Of {fmt.counted(total, 'node')} that compute, {_listed(told)}, "
+    if not account.dialect:
+        return text(said + "written into the graph as types.")
+    return join([text(said + "by the rules for "), foreign(account.dialect), text(".")])
+
+
+def _planned(count: int) -> str:
+    return "was planned " if count == 1 else "were planned "
+
+
+def _listed(items: Sequence[str]) -> str:
+    """Return "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+
+
+def _exceptions(account: LoweringAccount) -> Html:
+    groups: dict[tuple[str, str], list[Exempt]] = {}
+    for one in account.exceptions:
+        groups.setdefault((one.dtype, one.why), []).append(one)
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return join([_group(*key, nodes) for key, nodes in ordered]) or text("none")
+
+
+def _group(dtype: str, why: str, nodes: Sequence[Exempt]) -> Html:
+    title = f"{fmt.counted(len(nodes), 'node')} in {dtype.upper()}: {why or 'no reason is given'}"
+    names = [join([code(one.node), text(" ("), foreign(one.op_type), text(")")]) for one in nodes]
+    return folded(title, el("p", join(names, ", ")))
+
+
+# -- which method chose the ranges
+
+
+def _methods(account: LoweringAccount, certificate: Certificate) -> Html:
+    """Return how the methods compared; nothing where the method was given or there is none."""
+    if not account.scores:
+        return EMPTY
+    names = list(dict.fromkeys(name for score in account.scores for name in score.outputs))
+    discrete = _discrete(certificate)
+    single = len(names) == 1
+    columns = [
+        Column("Method"),
+        Column(f"Output {names[0]}" if single else "Worst output", True),
+        *([] if single else [Column("Every output")]),
+        Column("Choice"),
+    ]
+    rows = [_method(score, account, discrete, single) for score in account.scores]
+    return join([el("h4", text("Methods compared")), _compared(account), table(columns, rows)])
+
+
+def _compared(account: LoweringAccount) -> Html:
+    unseen = "" if account.notes else " that the calibration hadn't seen"
+    said = (
+        f"Signal to quantisation noise of the plan computed literally, more is better, on "
+        f"{fmt.counted(account.held_back, 'sample')}{unseen}. The simplest method that is about "
+        "as good as the best was chosen."
+    )
+    notes = [el("p", caution(note)) for note in account.notes]
+    return join([el("p", text(said), class_="soft"), *notes])
+
+
+def _discrete(certificate: Certificate) -> set[str]:
+    """Return the outputs that are judged by equal elements, whose scores aren't decibels."""
+    return {
+        output.name
+        for case in certificate.verdict.cases
+        for output in case.outputs
+        if output.tolerance.metric == "mismatch_share"
+    }
+
+
+def _method(score: Score, account: LoweringAccount, discrete: set[str], single: bool) -> list[Html]:
+    chosen = score.method == account.calibration.method
+    all_discrete = bool(score.outputs) and set(score.outputs) <= discrete
+    lines = [
+        join([foreign(name), text(f": {_level(level, name in discrete)}")])
+        for name, level in score.outputs.items()
+    ]
+    return [
+        foreign(score.method),
+        text(_level(score.sqnr_db, all_discrete)),
+        *([] if single else [_short(lines, "output")]),
+        outcome(True, "chosen") if chosen else text(fmt.NONE),
+    ]
+
+
+def _level(value: float, discrete: bool) -> str:
+    return f"{fmt.percent(value)} equal" if discrete else fmt.decibel(value)
+
+
+# -- where the ranges come from
+
+
+def _ranges(account: LoweringAccount) -> Html:
+    seen = account.calibration
+    left_out = {f"sample {name}: left out: {reason}" for name, reason in seen.skipped.items()}
+    findings = [caution(one) for one in seen.findings if one not in left_out]
+    pairs = [
+        ("Method", foreign(seen.method)),
+        ("Samples", text(fmt.count(seen.count))),
+        ("Left out", _left_out(seen)),
+        ("Tensors", text(fmt.count(seen.tensors))),
+        ("Beyond the range", _saturated(seen)),
+        ("Dead channels", _dead(seen)),
+        ("Findings", several(findings, "nothing suspicious")),
+        ("Took", text(fmt.seconds(seen.seconds))),
+    ]
+    return join([el("h4", text("Ranges")), facts(pairs)])
+
+
+def _left_out(seen: Ranges) -> Html:
+    return _short([caution(f"{name}: {why}") for name, why in seen.skipped.items()], "sample")
+
+
+def _saturated(seen: Ranges) -> Html:
+    worst = sorted(seen.saturation.items(), key=lambda item: -item[1])
+    if not worst:
+        return text("none")
+    lines = [
+        join([text(f"{_clipped(share)} of "), code(name)]) for name, share in worst[:_MOST_SHOWN]
+    ]
+    more = f", the worst {_MOST_SHOWN} are" if len(worst) > _MOST_SHOWN else ""
+    said = f"Values of {fmt.counted(len(worst), 'tensor')} are clipped{more}:"
+    return join([text(said), bullets(lines)])
+
+
+def _clipped(share: float) -> str:
+    """Return a share of values; a very small one by the million."""
+    return fmt.percent(share) if share >= 1e-3 else f"{fmt.number(share * 1e6)} in a million"
+
+
+def _dead(seen: Ranges) -> Html:
+    worst = sorted(seen.dead_channels.items(), key=lambda item: -item[1])
+    lines = [join([text(f"{fmt.counted(n, 'channel')} of "), code(name)]) for name, n in worst]
+    return _short(lines, "tensor") if lines else text("none")
+
+
+def _short(items: Sequence[Html], noun: str) -> Html:
+    """Return some items as they are, many folded."""
+    if len(items) > _MOST_SHOWN:
+        return folded(fmt.counted(len(items), noun), bullets(items))
+    return several(items)
