@@ -17,13 +17,13 @@ from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
 from roadworthy.core.verdict import Verdict
 from roadworthy.graph.depth import arithmetic_depth
+from roadworthy.graph.quantised import is_quantised
 from roadworthy.pipeline.account import shape_labels
 from roadworthy.pipeline.adopted import judge_plan
 from roadworthy.pipeline.gather import check_contract, gather_samples, require_samples
 from roadworthy.pipeline.lowering import has_dialect, quantised_limits
 from roadworthy.pipeline.request import DEFAULT_TARGET
 from roadworthy.pipeline.subjects import open_runnable, plan_target
-from roadworthy.precision.lower import is_quantised
 from roadworthy.source.given import GIVEN, given_reference
 from roadworthy.source.onnx.source import OnnxSource
 from roadworthy.source.opening import is_plan, open_source

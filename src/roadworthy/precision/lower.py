@@ -49,11 +49,6 @@ def lower(model: ir.Model, plan: PrecisionPlan, dialect: Dialect) -> ir.Model:
     return copy
 
 
-def is_quantised(model: ir.Model) -> bool:
-    """Tell whether a graph has Q/DQ in it, whoever put it there."""
-    return any(node.op_type == "DequantizeLinear" for node in model.graph.all_nodes())
-
-
 def quantised(values: Array, item: Quantized) -> Array:
     """Return the integers of a tensor: round half to even, as ONNX's QuantizeLinear does."""
     scale, zero = np.array(item.scale, np.float32), np.array(item.zero_point, np.float64)

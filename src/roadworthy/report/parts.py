@@ -16,6 +16,7 @@ _MARKS = {
     "9.2l2.5 2.5 1.2-1.2L9.2 8l2.5-2.5-1.2-1.2L8 6.8Z",
     "care": "M8 1.2 15.4 14.5H.6ZM7.2 6v4.2h1.6V6Zm0 5.2v1.6h1.6v-1.6Z",
 }
+_MOST_SHOWN = 5
 
 
 def mark(kind: str) -> Html:
@@ -61,6 +62,13 @@ def several(items: Sequence[Html], none: str = "none") -> Html:
     if len(items) == 1:
         return items[0]
     return bullets(items) or text(none)
+
+
+def short(items: Sequence[Html], noun: str) -> Html:
+    """Return some items as `several` does, many as a list that the reader unfolds."""
+    if len(items) <= _MOST_SHOWN:
+        return several(items)
+    return folded(fmt.counted(len(items), noun), bullets(items))
 
 
 def facts(pairs: Iterable[tuple[str, Html]], class_: str = "facts") -> Html:

@@ -24,6 +24,7 @@ from roadworthy.report.parts import (
     outcome,
     section,
     several,
+    short,
     table,
 )
 from roadworthy.report.read import read_lowering
@@ -32,8 +33,8 @@ PROVEN = frozenset({"layers", "macs", "findings", "notes"})
 """What this section says of `Engine.proof`."""
 _UNKNOWN = "unknown"
 _CLASSES = {"fp8": "narrow", "int8": "narrow", "fp16": "half", "bf16": "half", _UNKNOWN: "unknown"}
-# More than so many are folded away, or only the worst are shown.
-_MOST_SHOWN = 5
+# So many tensors are named.
+_WORST = 5
 
 
 def precision_section(certificate: Certificate) -> Html:
@@ -175,7 +176,7 @@ def _method(score: Score, account: LoweringAccount, discrete: set[str], single: 
     return [
         foreign(score.method),
         text(_level(score.sqnr_db, all_discrete)),
-        *([] if single else [_short(lines, "output")]),
+        *([] if single else [short(lines, "output")]),
         outcome(True, "chosen") if chosen else text(fmt.NONE),
     ]
 
@@ -205,17 +206,15 @@ def _ranges(account: LoweringAccount) -> Html:
 
 
 def _left_out(seen: Ranges) -> Html:
-    return _short([caution(f"{name}: {why}") for name, why in seen.skipped.items()], "sample")
+    return short([caution(f"{name}: {why}") for name, why in seen.skipped.items()], "sample")
 
 
 def _saturated(seen: Ranges) -> Html:
     worst = sorted(seen.saturation.items(), key=lambda item: -item[1])
     if not worst:
         return text("none")
-    lines = [
-        join([text(f"{_clipped(share)} of "), code(name)]) for name, share in worst[:_MOST_SHOWN]
-    ]
-    more = f", the worst {_MOST_SHOWN} are" if len(worst) > _MOST_SHOWN else ""
+    lines = [join([text(f"{_clipped(share)} of "), code(name)]) for name, share in worst[:_WORST]]
+    more = f", the worst {_WORST} are" if len(worst) > _WORST else ""
     said = f"Values of {fmt.counted(len(worst), 'tensor')} are clipped{more}:"
     return join([text(said), bullets(lines)])
 
@@ -228,11 +227,4 @@ def _clipped(share: float) -> str:
 def _dead(seen: Ranges) -> Html:
     worst = sorted(seen.dead_channels.items(), key=lambda item: -item[1])
     lines = [join([text(f"{fmt.counted(n, 'channel')} of "), code(name)]) for name, n in worst]
-    return _short(lines, "tensor") if lines else text("none")
-
-
-def _short(items: Sequence[Html], noun: str) -> Html:
-    """Return some items as they are, many folded."""
-    if len(items) > _MOST_SHOWN:
-        return folded(fmt.counted(len(items), noun), bullets(items))
-    return several(items)
+    return short(lines, "tensor") if lines else text("none")

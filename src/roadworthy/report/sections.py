@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roadworthy.core.account import SamplesAccount
@@ -19,6 +19,7 @@ from roadworthy.report.parts import (
     paragraph,
     section,
     several,
+    short,
     table,
     value,
 )
@@ -139,6 +140,8 @@ def engine_section(engine: Mapping[str, Any]) -> Html:
             pairs.append((fmt.words(key), code(found)))
         elif key == "proof" and isinstance(found, Mapping):
             pairs += _proof(found)
+        elif key == "log" and isinstance(found, list | tuple):
+            pairs += _log(found)
         else:
             pairs.append((fmt.words(key), value(found, key)))
     return section("Engine", facts(pairs) if pairs else paragraph("Nothing is recorded."))
@@ -152,6 +155,12 @@ def _proof(proof: Mapping[str, Any]) -> list[tuple[str, Html]]:
     """Return the rest of an engine's account of itself: "Precision" has what it computes in."""
     rest = {key: item for key, item in proof.items() if key not in PROVEN | _TOO_LONG}
     return [("Proof", value(rest, "proof"))] if rest else []
+
+
+def _log(lines: Sequence[Any]) -> list[tuple[str, Html]]:
+    """Return what the build said that a person should see, folded where that is much."""
+    said = [foreign(str(line)) for line in lines]
+    return [("Build said", short(said, "line"))] if said else []
 
 
 def _files(files: Mapping[str, Any]) -> Html:

@@ -89,7 +89,7 @@ dl { margin: 0; }
 .facts dd { margin: 0; overflow-wrap: anywhere; }
 .facts dd > ul { margin: 0; padding-left: 1rem; }
 .inner > div { grid-template-columns: minmax(6rem, 10rem) minmax(0, 1fr); border: 0;
-  padding: .08rem 0; }
+  padding: .08rem 0; align-items: baseline; }
 table { border-collapse: collapse; width: 100%; margin: .6rem 0; font-size: .93rem; }
 th, td { text-align: left; vertical-align: top; padding: .42rem .9rem .42rem 0;
   border-bottom: 1px solid var(--rule); overflow-wrap: break-word; }
@@ -115,6 +115,7 @@ td > span > ul, dd > details:first-child { margin-top: 0; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   table, tbody, tr { display: block; }
   tbody tr { border-bottom: 1px solid var(--rule); padding: .6rem 0; }
+  .verdict tbody tr:last-child { border-bottom: 0; padding-bottom: 0; }
   tbody th, tbody td { display: block; border: 0; padding: .1rem 0; }
   tbody td { display: grid; grid-template-columns: minmax(6.5rem, 40%) minmax(0, 1fr); gap: .8rem; }
   tbody td::before { content: attr(data-label); color: var(--soft); }
@@ -141,7 +142,7 @@ line.noise { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 2.5 2.5; }
 line.interval { stroke: var(--plain); stroke-width: 2.5; }
 .share { fill: var(--track); stroke: var(--paper); stroke-width: 2; }
 .share.narrow { fill: var(--plain); } .share.half { fill: var(--plain); opacity: .55; }
-.share.full { fill: var(--soft); opacity: .45; }
+.share.full { fill: var(--soft); opacity: .6; }
 .share.unknown { fill: var(--paper); stroke: var(--soft); stroke-width: 1;
   stroke-dasharray: 3 2; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; margin: .2rem 0 .7rem;

@@ -48,6 +48,8 @@ QUANTISED_MISMATCH = 0.1
 # Two oracles that compute the same network in FP32 and FP64 differ by rounding. Ten times the
 # largest difference seen between right ones is 1e-3; more means that one of them is wrong.
 ORACLES_AGREE = 1e-3
+# In a Q/DQ graph the smallest difference before a rounding becomes a whole step after it.
+QUANTISED_ORACLES_AGREE = REDUCED_CEILING
 
 
 def fp32_tolerance(noise: float | None, depth: int) -> Tolerance:

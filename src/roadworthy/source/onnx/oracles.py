@@ -27,12 +27,18 @@ from roadworthy.core.errors import OraclesDisagreeError, RoadworthyError, RunErr
 from roadworthy.core.reference import Oracle, Reference
 from roadworthy.core.signature import Answers, Array, Feed, Signature, dtype_name
 from roadworthy.core.target import Target
+from roadworthy.graph.quantised import is_quantised
 from roadworthy.graph.serial import to_files
 from roadworthy.source.given import feed_digest
 from roadworthy.source.onnx.double import to_double
 from roadworthy.source.onnx.evaluate import read_arrays, write_arrays
 from roadworthy.verify.metrics import compare_pair
-from roadworthy.verify.tolerance import MISMATCH_FLOOR, ORACLES_AGREE, is_floating
+from roadworthy.verify.tolerance import (
+    MISMATCH_FLOOR,
+    ORACLES_AGREE,
+    QUANTISED_ORACLES_AGREE,
+    is_floating,
+)
 
 EVALUATOR_SECONDS = 60.0
 # Feeds on which the oracles are compared, at most.
@@ -146,10 +152,11 @@ def onnx_reference(
     witnesses = 0
     evaluator = EvaluatorOracle(model, seconds)
     fine: Oracle | None = evaluator
+    agree = QUANTISED_ORACLES_AGREE if is_quantised(model) else ORACLES_AGREE
     others: list[Oracle] = [evaluator, *_other_oracles(model, signature, notes)]
     for oracle in others:
         progress(f"oracle: {oracle.name}", 0.0)
-        compared, worst = _compare(judge, oracle, feeds[:_COMPARED], notes)
+        compared, worst = _compare(judge, oracle, feeds[:_COMPARED], agree, notes)
         if compared:
             witnesses += 1
             agreement[oracle.name] = {"feeds": compared, "worst_difference": worst}
@@ -175,7 +182,11 @@ def _other_oracles(model: ir.Model, signature: Signature, notes: list[str]) -> l
 
 
 def _compare(
-    judge: Oracle, other: Oracle, feeds: Sequence[tuple[str, Feed]], notes: list[str]
+    judge: Oracle,
+    other: Oracle,
+    feeds: Sequence[tuple[str, Feed]],
+    agree: float,
+    notes: list[str],
 ) -> tuple[int, float]:
     """Return (feeds compared, worst difference); raise when they contradict each other."""
     worst, count = 0.0, 0
@@ -187,7 +198,7 @@ def _compare(
             notes.append(f"{other.name}: {error.what}")
             break
         for output, array in expected.items():
-            difference, limit = _difference(array, answers[output])
+            difference, limit = _difference(array, answers[output], agree)
             if not difference <= limit:
                 raise OraclesDisagreeError(
                     f"two trusted implementations contradict each other on output {output!r}: "
@@ -202,12 +213,12 @@ def _compare(
     return count, worst
 
 
-def _difference(judge: Array, other: Array) -> tuple[float, float]:
+def _difference(judge: Array, other: Array, agree: float) -> tuple[float, float]:
     if judge.shape != other.shape:
         return float("inf"), 0.0
     if is_floating(dtype_name(judge.dtype)):
         pair = compare_pair(other.astype(np.float64), judge.astype(np.float64))
-        return (float("inf") if pair.nonfinite else pair.relative_l2), ORACLES_AGREE
+        return (float("inf") if pair.nonfinite else pair.relative_l2), agree
     same_kind = other.astype(judge.dtype)
     return compare_pair(same_kind, judge).mismatch_share, 10 * MISMATCH_FLOOR
 
