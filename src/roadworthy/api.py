@@ -232,7 +232,7 @@ class LoadedBundle:
                 where=str(self._bundle.path),
                 remedy="give arrays to run(), or deploy with image samples or a preprocess",
             )
-        ranks = {spec.name: len(spec.shape) for spec in self.signature.inputs if spec.shape}
+        ranks = self.signature.ranks
         return contract.apply(Path(image), ranks)
 
     def close(self) -> None:

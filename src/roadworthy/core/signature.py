@@ -145,6 +145,11 @@ class Signature:
         return found
 
     @property
+    def ranks(self) -> dict[str, int]:
+        """How many axes each input has, where that is known and it has any."""
+        return {spec.name: len(spec.shape) for spec in self.inputs if spec.shape}
+
+    @property
     def is_static(self) -> bool:
         """True when no input has a symbolic axis: one shape only."""
         return not self.dims

@@ -38,10 +38,10 @@ from roadworthy.verify.tolerance import quantised_ceiling, quantised_tolerance
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# What is taken back to float, one after the other, when a runtime computes a plan wrongly: each
-# stands for a family of kernels that was seen to be wrong or that others don't agree on.
 LOWERED = "lowered.onnx"
 """The graph that an engine of reduced precision was built from, among the engine's files."""
+# What is taken back to float, one after the other, when a runtime computes a plan wrongly: each
+# stands for a family of kernels that was seen to be wrong or that others don't agree on.
 _SUSPECTS = ("MatMul", "Gemm", "Add", "Mul", "Concat", "ConvTranspose")
 
 

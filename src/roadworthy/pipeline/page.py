@@ -41,7 +41,7 @@ def _pictures(bundle: Bundle) -> list[tuple[str, bytes]]:
     from roadworthy.vision.decode import viewable
     from roadworthy.vision.drawing import draw_mask
 
-    ranks = {spec.name: len(spec.shape) for spec in bundle.signature.inputs if spec.shape}
+    ranks = bundle.signature.ranks
     kept = [item for _, items in bundle.cases() for item in items if item.raw is not None]
     found: list[tuple[str, bytes]] = []
     for item in kept[:_PICTURES]:

@@ -150,7 +150,7 @@ def _is_picture(path: Path) -> bool:
 def _segment(
     session: Session, bundle: Bundle, contract: Preprocess, task: SegmentationTask, file: Path
 ) -> tuple[NDArray[np.integer], Geometry]:
-    ranks = {spec.name: len(spec.shape) for spec in bundle.signature.inputs if spec.shape}
+    ranks = bundle.signature.ranks
     feed, geometry = contract.apply_with_geometry(file, ranks)
     try:
         bundle.signature.bind(feed)

@@ -130,7 +130,7 @@ def _check_contract(bundle: Bundle, items: Sequence[CaseData]) -> tuple[SelfChec
     if bundle.preprocess is None:
         return ()
     contract = Preprocess.from_json(bundle.preprocess, f"{bundle.path}: preprocess.json")
-    ranks = {spec.name: len(spec.shape) for spec in bundle.signature.inputs if spec.shape}
+    ranks = bundle.signature.ranks
     count = 0
     for item in items:
         if item.raw is None:

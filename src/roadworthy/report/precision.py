@@ -96,7 +96,7 @@ def _plan(account: LoweringAccount) -> Html:
         f"{fmt.count(n)} {_planned(n) * (not i)}in {dtype.upper()}"
         for i, (dtype, n) in enumerate(ordered)
     ]
-    said = f"Of {fmt.counted(total, 'node')} that compute, {_listed(told)}, "
+    said = f"Of {fmt.counted(total, 'node that computes', 'nodes that compute')}, {_listed(told)}, "
     if not account.dialect:
         return text(said + "written into the graph as types.")
     return join([text(said + "by the rules for "), foreign(account.dialect), text(".")])
@@ -142,13 +142,15 @@ def _methods(account: LoweringAccount, certificate: Certificate) -> Html:
         Column("Choice"),
     ]
     rows = [_method(score, account, discrete, single) for score in account.scores]
-    return join([el("h4", text("Methods compared")), _compared(account), table(columns, rows)])
+    compared = _compared(account, any(name in discrete for name in names))
+    return join([el("h4", text("Methods compared")), compared, table(columns, rows)])
 
 
-def _compared(account: LoweringAccount) -> Html:
+def _compared(account: LoweringAccount, any_discrete: bool) -> Html:
     unseen = "" if account.notes else " that the calibration hadn't seen"
     said = (
-        f"Signal to quantisation noise of the plan computed literally, more is better, on "
+        "Signal to quantisation noise of the plan computed literally"
+        f"{', or the share of equal elements' * any_discrete}: more is better. On "
         f"{fmt.counted(account.held_back, 'sample')}{unseen}. The simplest method that is about "
         "as good as the best was chosen."
     )
@@ -197,7 +199,8 @@ def _ranges(account: LoweringAccount) -> Html:
         ("Samples", text(fmt.count(seen.count))),
         ("Left out", _left_out(seen)),
         ("Tensors", text(fmt.count(seen.tensors))),
-        ("Beyond the range", _saturated(seen)),
+        # Types in the graph have no range that something could lie beyond.
+        *([("Beyond the range", _saturated(seen))] if account.dialect else []),
         ("Dead channels", _dead(seen)),
         ("Findings", several(findings, "nothing suspicious")),
         ("Took", text(fmt.seconds(seen.seconds))),

@@ -137,6 +137,58 @@ def certificate(**changes: Any) -> Certificate:
     return replace(made, **changes)
 
 
+LOWERING: dict[str, Any] = {
+    "precision": "int8",
+    "dialect": "onnxruntime",
+    "nodes": {"fp32": 3, "int8": 42},
+    "exceptions": [
+        {"node": "conv_in", "op_type": "Conv", "dtype": "fp32", "why": "first layer"},
+        {"node": "up_1", "op_type": "ConvTranspose", "dtype": "fp32", "why": "no INT8 kernel"},
+        {"node": "up_2", "op_type": "ConvTranspose", "dtype": "fp32", "why": "no INT8 kernel"},
+    ],
+    "calibration": {
+        "model": "sha256:dd44",
+        "samples": "sha256:ee55",
+        "count": 14,
+        "skipped": {"scene-03": "input 'image' has 3 NaN or infinite values"},
+        "tensors": 30,
+        "dead_channels": {"relu_9": 11, "relu_3": 1},
+        "findings": [
+            "sample scene-03: left out: input 'image' has 3 NaN or infinite values",
+            "sample scene-05: an outlier, tensor 'relu' reaches 33.1",
+        ],
+        "seconds": 2.146,
+        "method": "mse",
+        "saturation": {"relu": 1.02e-05, "cat_2": 0.0123},
+    },
+    "scores": [
+        {"method": "entropy", "sqnr_db": 39.81, "outputs": {"logits": 39.81, "mask": 0.991}},
+        {"method": "mse", "sqnr_db": 39.68, "outputs": {"logits": 39.68, "mask": 0.983}},
+    ],
+    "held_back": 2,
+    "notes": [],
+}
+PROOF: dict[str, Any] = {
+    "layers": {"int8": 38, "fp32": 4},
+    "macs": {"int8": 0.92, "fp32": 0.06, "unknown": 0.02},
+    "nodes": {"conv1": "fp32"},
+    "findings": ["1 of 39 nodes planned in int8 run in fp32: conv2, 3 % of all MACs"],
+    "notes": ["the engine doesn't name 2 nodes"],
+    "provider": "CPUExecutionProvider",
+}
+
+
+def reduced(**changes: Any) -> Certificate:
+    """Return a certificate of an engine in INT8, its plan's account changed as asked."""
+    made = certificate(precision="int8", lowering={**LOWERING, **changes})
+    return replace(made, engine={**made.engine, "proof": PROOF})
+
+
+def ranges(**changes: Any) -> dict[str, Any]:
+    """Return the account of the calibration, changed as asked."""
+    return {**LOWERING["calibration"], **changes}
+
+
 def failed() -> Certificate:
     """Return a certificate in which a case, an engine run and a self-check failed."""
     verdict = Verdict(

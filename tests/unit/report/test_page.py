@@ -22,6 +22,7 @@ from tests.unit.report.made import (
     failed,
     failing,
     latency,
+    reduced,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
@@ -84,6 +85,16 @@ class TestEverythingIsThere:
         assert "relative L2 by case. samples: 2.6e-07, 1.3 % of the tolerance" in said
         assert "1.64×, 95 % interval 1.56× to 1.70×" in said
 
+    def test_what_the_build_said_a_long_log_folded(self) -> None:
+        few = see(certificate(engine={"log": ["a warning"]}))
+        assert "Build said a warning" in few.text
+        assert not few.named("details")
+        many = see(certificate(engine={"log": [f"line {i}" for i in range(40)]}))
+        assert "40 lines" in many.text
+        assert "line 39" in many.text
+        assert len(many.named("details")) == 1
+        assert "Build said" not in see(certificate(engine={"log": []})).text
+
 
 class TestTheVerdict:
     def test_is_in_words(self) -> None:
@@ -107,24 +118,6 @@ class TestTheVerdict:
 
     def test_a_case_without_an_answer_is_missing_from_no_table(self) -> None:
         assert see(failed()).text.count("NO ANSWER") == 3  # logits: largest; mask: odd, largest
-
-    def test_what_the_engine_runs_in_and_where_that_is_less_than_planned(self) -> None:
-        proof = {
-            "layers": {"int8": 38, "fp32": 4},
-            "macs": {"int8": 0.92, "fp32": 0.08},
-            "nodes": {"conv1": "fp32"},
-            "findings": ["1 of 39 nodes planned in int8 run in fp32: conv2, 3 % of all MACs"],
-            "notes": ["the engine doesn't name 2 nodes"],
-        }
-        text = see(certificate(engine={"proof": proof})).text
-        assert "int8 92 % of MACs (38 layers), fp32 8 % (4)" in text
-        assert "1 of 39 nodes planned in int8 run in fp32: conv2" in text
-        assert "the engine doesn't name 2 nodes" in text
-        assert "conv1" not in text, "a page isn't the place for every node"
-
-    @pytest.mark.parametrize("proof", [["int8"], {"layers": 3, "findings": "x", "notes": None}])
-    def test_a_proof_of_another_form_is_shown_as_it_is(self, proof: Any) -> None:
-        assert see(certificate(engine={"proof": proof})).problems == []
 
     def test_an_engine_without_any_answer_still_has_its_page(self) -> None:
         silent = case("samples", outputs=(), samples=0, failures=("sample a: no answer",))
@@ -245,7 +238,7 @@ def everywhere(value: Any, name: str) -> Any:
 class TestNamesFromAnywhere:
     @pytest.mark.parametrize("name", HOSTILE)
     def test_are_shown_and_do_nothing(self, name: str) -> None:
-        data = as_json(certificate(labels=("a",)))
+        data = as_json(replace(reduced(), labels=("a",)))
         hostile = everywhere(data, name)
         hostile["schema"] = data["schema"]
         for one in hostile["verdict"]["cases"]:
@@ -253,13 +246,20 @@ class TestNamesFromAnywhere:
             for output in one["outputs"]:
                 output["tolerance"]["metric"] = "relative_l2"
         hostile["reference"]["noise"] = {name: None}
-        hostile["engine"] = {name: {name: [name]}, "files": {name: 3}}
+        hostile["engine"] = {name: {name: [name]}, "files": {name: 3}, "log": [name] * 9}
+        hostile["engine"]["proof"] = {"layers": {name: 1, "int8": 2}, "macs": {"int8": 1, name: 3}}
+        hostile["engine"]["proof"] |= {"findings": [name], "notes": [name], name: name}
+        hostile["lowering"]["nodes"] = {name: 3}
+        for key, found in (("skipped", name), ("dead_channels", 2), ("saturation", 0.5)):
+            hostile["lowering"]["calibration"][key] = {name: found}
+        for score in hostile["lowering"]["scores"]:
+            score["outputs"] = {name: 1.0, name + "2": 2.0}
         hostile["environment"] = {name: name}
         hostile["verdict"]["seconds"] = {name: 1.0}
         written = render(
             [hostile, hostile], signature=SIGNATURE, title=name, pictures=[(name, PNG)]
         )
-        seen, honest = Seen(written), see(certificate(), certificate(), pictures=[("a", PNG)])
+        seen, honest = Seen(written), see(reduced(), certificate(), pictures=[("a", PNG)])
         assert seen.problems == []
         assert " ".join(name.split()) in seen.text
         assert {tag for tag, _ in seen.elements} == {tag for tag, _ in honest.elements}
@@ -279,7 +279,7 @@ class TestNamesFromAnywhere:
 
 class TestThePageItself:
     def test_needs_nothing_from_anywhere(self) -> None:
-        seen = see(certificate(), failed(), pictures=[("a", PNG)])
+        seen = see(certificate(), reduced(), failed(), pictures=[("a", PNG)])
         assert not seen.named("script") + seen.named("link") + seen.named("iframe")
         for _, attributes in seen.elements:
             for key in ("src", "href"):
