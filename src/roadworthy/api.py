@@ -65,6 +65,9 @@ def compile(
     inputs: str | Sequence[str] = (),
     outputs: str | Sequence[str] = (),
     samples: Iterable[Any] = (),
+    calibration: Iterable[Any] = (),
+    method: str = "auto",
+    strict_precision: bool = False,
     options: str | Sequence[str] = (),
     budget: str | None = None,
     threads: int | None = None,
@@ -78,11 +81,14 @@ def compile(
         example: its inputs: a tuple or list of tensors by position, a dict by keyword, or a tensor.
             They are what the engine is verified with, so give real ones.
         target: where it shall run.
-        precision: auto, fp32, tf32, fp16 or bf16, as far as the target has it.
+        precision: auto, fp32, tf32, fp16, bf16 or int8, as far as the target has it.
         inputs: specifications, "image[batch=1..8,3,224,224]", for axes that may vary. They name the
             network's inputs, or each of them anew, in order. Others keep the example's shape.
         outputs: names for the outputs, in order; None keeps the network's own.
         samples: more examples to verify with, each of the example's form.
+        calibration: more examples to choose INT8's ranges with, instead of example and samples.
+        method: how those ranges are chosen, see `roadworthy quantize`.
+        strict_precision: less of the precision than was planned is an error.
         options: the backend's own, "tensorrt.level=2".
         budget: "mvre=0.01".
         threads: of one inference; None takes what this process may use.
@@ -103,6 +109,8 @@ def compile(
 
     specs = [inputs] if isinstance(inputs, str) else list(inputs)
     examples = read_examples(module, example, samples, specs)
+    own = list(calibration)
+    ranges = read_examples(module, own[0], own[1:], specs).feeds if own else None
     with TemporaryDirectory(prefix="roadworthy-") as folder:
         path = Path(folder, "engine.rw")
         request = make_request(
@@ -112,6 +120,9 @@ def compile(
             outputs=outputs,
             targets=target,
             precision=precision,
+            calibration=ranges,
+            method=method,
+            strict_precision=strict_precision,
             options=options,
             budget=budget,
             threads=threads,

@@ -15,6 +15,8 @@ from roadworthy.cli.streams import put, put_document
 from roadworthy.core.errors import EXIT_OK, EXIT_USAGE, RoadworthyError
 
 SCHEMA = "roadworthy/command/1"
+# Columns of text below which a terminal had better break lines by itself.
+_NARROWEST = 24
 
 
 @dataclass
@@ -37,6 +39,14 @@ class Reporter:
         """Say something to a person, in Rich's markup; silent with --json."""
         if not self.as_json:
             put(sys.stdout, _rendered(text, sys.stdout))
+
+    def tell(self, text: str, hang: int = 8) -> None:
+        """Say a line that a terminal breaks at words, what follows indented by `hang` columns.
+
+        Where nobody watches, in a file or a pipe, it stays one line.
+        """
+        for line in _broken(text, hang):
+            self.say(line)
 
     def finish(self, outcome: Outcome) -> int:
         """Write the end of the command and return its exit code.
@@ -81,6 +91,23 @@ class Reporter:
         if error.remedy:
             lines.append(f"[dim]remedy[/]  {escape(error.remedy)}")
         put(sys.stderr, "".join(_rendered(line, sys.stderr) for line in lines))
+
+
+def _broken(text: str, hang: int) -> list[str]:
+    """Return a line of Rich's markup as the lines of this terminal; no word of it is lost."""
+    import shutil
+
+    from rich.console import Console
+    from rich.text import Text
+
+    width = shutil.get_terminal_size().columns
+    line = Text.from_markup(text, emoji=False)
+    watched = sys.stdout is not None and sys.stdout.isatty()
+    if not watched or line.cell_len <= width or width - hang < _NARROWEST:
+        return [text]
+    head, rest = line.divide([hang])
+    parts = rest.wrap(Console(file=sys.stdout), width - hang)
+    return [head.markup + parts[0].markup, *(" " * hang + part.markup for part in parts[1:])]
 
 
 def _rendered(text: str, stream: TextIO | None) -> str:

@@ -67,10 +67,11 @@ def _tell(reporter: Reporter, made: Quantization) -> None:
 
     tell_lowering(reporter, made.account())
     for item in made.plan.exceptions[:12]:
-        reporter.say(
+        reporter.tell(
             f"        [dim]{escape(item.node)} ({item.op_type}): {item.dtype}, "
-            f"{escape(item.reason)}[/]"
+            f"{escape(item.reason)}[/]",
+            hang=10,
         )
     more = len(made.plan.exceptions) - 12
     if more > 0:
-        reporter.say(f"        [dim]… and {more} more: see the plan[/]")
+        reporter.tell(f"        [dim]… and {more} more: see the plan[/]")

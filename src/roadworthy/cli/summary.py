@@ -10,6 +10,9 @@ from roadworthy.cli.output import Reporter
 from roadworthy.core.certificate import Certificate, Comparison, Latency
 from roadworthy.core.verdict import METRIC_NAMES, Verdict
 
+# Of notes and findings; the certificate has them all.
+_MOST = 5
+
 
 def summary(reporter: Reporter, certificate: Certificate) -> None:
     """Say what was judged, how it came out, and how fast it is."""
@@ -17,16 +20,16 @@ def summary(reporter: Reporter, certificate: Certificate) -> None:
 
     state = "[bold green]verified[/]" if certificate.passed else "[bold red]NOT verified[/]"
     marks = "".join(f"  [yellow]({label})[/]" for label in certificate.labels)
-    reporter.say(f"{state}  {escape(certificate.target)}, {certificate.precision}{marks}")
-    reporter.say(
-        f"judge   {escape(certificate.reference.judge)}, {_count(certificate.samples.count)}"
+    reporter.tell(f"{state}  {escape(certificate.target)}, {certificate.precision}{marks}")
+    reporter.tell(
+        f"judge   {escape(certificate.reference.judge)}, {_samples(certificate.samples.count)}"
     )
     if certificate.lowering is not None:
         tell_lowering(reporter, certificate.lowering)
     tell_proof(reporter, certificate.engine.get("proof"))
     tell_verdict(reporter, certificate.verdict)
-    for finding in certificate.samples.findings[:5]:
-        reporter.say(f"[yellow]sample[/]  {escape(finding)}")
+    for finding in certificate.samples.findings[:_MOST]:
+        reporter.tell(f"[yellow]sample[/]  {escape(finding)}")
     if certificate.comparison is not None:
         tell_comparison(reporter, certificate.comparison)
     elif certificate.latency is not None:
@@ -41,11 +44,11 @@ def tell_proof(reporter: Reporter, proof: Any) -> None:
 
     line = runs_in(proof)
     if line:
-        reporter.say(f"runs in {line}")
-        for finding in proof.get("findings", ())[:5]:
-            reporter.say(f"[yellow]less[/]    {escape(finding)}")
-        for note in proof.get("notes", ())[:5]:
-            reporter.say(f"        [dim]{escape(note)}[/]")
+        reporter.tell(f"runs in {line}")
+        for finding in proof.get("findings", ())[:_MOST]:
+            reporter.tell(f"[yellow]less[/]    {escape(finding)}")
+        for note in proof.get("notes", ())[:_MOST]:
+            reporter.tell(f"        [dim]{escape(note)}[/]")
 
 
 def tell_lowering(reporter: Reporter, lowering: Mapping[str, Any]) -> None:
@@ -53,23 +56,32 @@ def tell_lowering(reporter: Reporter, lowering: Mapping[str, Any]) -> None:
     from rich.markup import escape
 
     seen = lowering["calibration"]
-    nodes = ", ".join(f"{count} nodes in {dtype}" for dtype, count in lowering["nodes"].items())
+    asked = lowering["precision"]
+    counts = sorted(lowering["nodes"].items(), key=lambda item: (item[0] != asked, -item[1]))
+    nodes = ", ".join(f"{counted(count, 'node')} in {dtype}" for dtype, count in counts)
     whose = f" [dim](for {escape(lowering['dialect'])})[/]" if lowering["dialect"] else ""
-    reporter.say(f"plan    {nodes}{whose}")
+    reporter.tell(f"plan    {nodes or 'no node computes'}{whose}")
     reasons = Counter(item["why"] for item in lowering["exceptions"])
     for why, count in reasons.most_common():
-        reporter.say(f"        [dim]{count} × {escape(why)}[/]")
+        reporter.tell(f"        [dim]{count} × {escape(why)}[/]")
     left = f", {len(seen['skipped'])} left out" if seen["skipped"] else ""
-    reporter.say(
-        f"ranges  {seen['method']}, from {_count(seen['count'])}{left}, {seen['tensors']} tensors"
+    reporter.tell(
+        f"ranges  {seen['method']}, from {_samples(seen['count'])}{left}, "
+        f"{counted(seen['tensors'], 'tensor')}"
     )
+    notes = lowering.get("notes", ())
     if lowering.get("scores"):
         scores = ", ".join(
             f"{item['method']} {item['sqnr_db']:.1f} dB" for item in lowering["scores"]
         )
-        reporter.say(f"        [dim]on {_count(lowering['held_back'])} held back: {scores}[/]")
-    for note in (*lowering.get("notes", ()), *seen["findings"][:5]):
-        reporter.say(f"[yellow]note[/]    {escape(note)}")
+        # A note says that they were no samples apart.
+        apart = "" if notes else " held back"
+        reporter.tell(f"        [dim]on {_samples(lowering['held_back'])}{apart}: {scores}[/]")
+    findings = seen["findings"]
+    for note in (*notes, *findings[:_MOST]):
+        reporter.tell(f"[yellow]note[/]    {escape(note)}")
+    if len(findings) > _MOST:
+        reporter.tell(f"        [dim]… and {len(findings) - _MOST} more: see the certificate[/]")
 
 
 def tell_verdict(reporter: Reporter, verdict: Verdict) -> None:
@@ -80,7 +92,7 @@ def tell_verdict(reporter: Reporter, verdict: Verdict) -> None:
         metrics, tolerance = output.metrics, output.tolerance
         mark = "[green]✓[/]" if output.passed else "[red]✗[/]"
         value: float = getattr(metrics, tolerance.metric)
-        reporter.say(
+        reporter.tell(
             f"output  {mark} {escape(name)}: MVRE {metrics.mvre:.2g}, "
             f"{METRIC_NAMES[tolerance.metric]} {value:.2g}, allowed {tolerance.limit:.2g} "
             f"[dim]({escape(tolerance.origin)})[/]"
@@ -90,22 +102,22 @@ def tell_verdict(reporter: Reporter, verdict: Verdict) -> None:
         + ("" if case.passed else " [red]✗[/]")
         for case in verdict.cases
     )
-    reporter.say(f"cases   {shapes}")
+    reporter.tell(f"cases   {shapes}")
     checks = ", ".join(
         f"{check.name} {'[green]✓[/]' if check.passed else '[red]✗[/]'}"
         for check in verdict.self_checks
     )
     if checks:
-        reporter.say(f"checks  {checks}")
+        reporter.tell(f"checks  {checks}")
     for failure in verdict.failures[:8]:
-        reporter.say(f"[red]failed[/]  {escape(failure)}")
+        reporter.tell(f"[red]failed[/]  {escape(failure)}")
 
 
 def tell_latency(reporter: Reporter, latency: Latency) -> None:
     """Say one subject's times."""
     from rich.markup import escape
 
-    reporter.say(f"time    {escape(latency.subject)}: {_latency(latency)}")
+    reporter.tell(f"time    {escape(latency.subject)}: {_latency(latency)}")
 
 
 def tell_comparison(reporter: Reporter, comparison: Comparison) -> None:
@@ -118,7 +130,7 @@ def tell_comparison(reporter: Reporter, comparison: Comparison) -> None:
     if not faster:
         low, high = 1 / high, 1 / low
     tell_latency(reporter, comparison.subject)
-    reporter.say(
+    reporter.tell(
         f"        [bold]{ratio:.2f}× {'faster' if faster else 'slower'}[/] "
         f"({low:.2f}–{high:.2f}) than {escape(comparison.baseline.subject)}: "
         f"p50 {comparison.baseline.p50_ms:.4g} ms"
@@ -129,10 +141,15 @@ def _latency(latency: Latency) -> str:
     steady = "" if latency.steady else ", [yellow]not steady[/]"
     return (
         f"p50 {latency.p50_ms:.4g} ms, p90 {latency.p90_ms:.4g} ms, "
-        f"{latency.throughput:.4g} samples/s, {latency.threads} threads, "
-        f"{latency.runs} runs{steady}"
+        f"{latency.throughput:.4g} samples/s, {counted(latency.threads, 'thread')}, "
+        f"{counted(latency.runs, 'run')}{steady}"
     )
 
 
-def _count(samples: int) -> str:
-    return "1 sample" if samples == 1 else f"{samples} samples"
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 node, 6 nodes."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _samples(number: int) -> str:
+    return counted(number, "sample")
