@@ -31,7 +31,8 @@ def doctor(
             reporter.say(f"package   {name} {version}")
         for item in (*found.targets, *found.features):
             mark = "[green]✓[/]" if item.ok else "[yellow]–[/]"
-            reporter.say(f"{item.kind:<9} {mark} {escape(item.name)}  {escape(item.detail)}")
+            said = f"{item.kind:<9} {mark} {escape(item.name)}  {escape(item.detail)}"
+            reporter.tell(said, hang=12)
             if item.remedy:
                 reporter.say(f"            {escape(item.remedy)}")
     missing = [item for item in found.targets if not item.ok and item.asked]

@@ -107,6 +107,8 @@ def _broken(text: str, hang: int) -> list[str]:
         return [text]
     head, rest = line.divide([hang])
     parts = rest.wrap(Console(file=sys.stdout), width - hang)
+    for part in parts:
+        part.rstrip()
     return [head.markup + parts[0].markup, *(" " * hang + part.markup for part in parts[1:])]
 
 

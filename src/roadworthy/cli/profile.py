@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _BAR = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_NARROWEST = 16
+_NARROWEST = 20
 
 
 def profile(
@@ -55,7 +55,7 @@ def profile(
 
         # Wide enough for names where nobody watches: a file, a pipe.
         for line in table(found, top, shutil.get_terminal_size((120, 24)).columns):
-            reporter.say(line)
+            reporter.tell(line, hang=12)
     return reporter.finish(Outcome(found.to_json()))
 
 
@@ -67,14 +67,17 @@ def table(found: Profile, top: int, width: int) -> Iterable[str]:
     unit, scale = ("ms", 1e3) if rows[0]["median_us"] >= 1e3 else ("µs", 1.0)
     kinds = max(len("kind"), *(len(str(row["kind"])) for row in rows))
     precisions = max(len("precision"), *(len(str(row["precision"])) for row in rows))
-    head = f"{'#':>3}  {unit:>9}  {'share':>7}  {'':<{_BAR}}  {'kind':<{kinds}}  "
-    head += f"{'precision':<{precisions}}  "
+    fixed = f"{'#':>3}  {unit:>9}  {'share':>7}  {'':<{_BAR}}  "
+    # A long word for a kind gives way to the names of the nodes.
+    room = width - len(fixed) - precisions - 4 - _NARROWEST
+    kinds = min(kinds, max(_NARROWEST // 2, room))
+    head = f"{fixed}{'kind':<{kinds}}  {'precision':<{precisions}}  "
     yield f"[bold]{escape(found.subject)}[/], {found.precision}, median of {found.runs} runs"
     yield f"[dim]{escape(head)}ONNX nodes[/]"
     largest = rows[0]["share"] or 1.0
     for rank, row in enumerate(rows, 1):
         line = f"{rank:>3}  {row['median_us'] / scale:>9.3f}  {row['share']:>7.1%}  "
-        more = f"{row['kind']:<{kinds}}  {row['precision']:<{precisions}}  "
+        more = f"{_head(str(row['kind']), kinds):<{kinds}}  {row['precision']:<{precisions}}  "
         bar = f"[cyan]{_bar(row['share'] / largest)}[/]"
         names = escape(_names(row["onnx"], row["name"], max(_NARROWEST, width - len(head))))
         yield f"{line}{bar}  {escape(more)}{names if row['onnx'] else f'[dim]{names}[/]'}"
@@ -136,6 +139,11 @@ def _names(nodes: Sequence[str], own: str, width: int) -> str:
         if width - len(rest) >= fewest or not count:
             return _tail(first, width - len(rest)) + rest
     return first
+
+
+def _head(word: str, width: int) -> str:
+    """Keep a word's beginning."""
+    return word if len(word) <= width else word[: width - 1] + "…"
 
 
 def _tail(name: str, width: int) -> str:

@@ -30,9 +30,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: the folder doesn't exist, or `path` is a folder.
     """
-    _check_parent(path)
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder, a file was to be written", where=str(path))
+    check_file(path)
     partial = _partial(path)
     try:
         yield partial
@@ -41,6 +39,17 @@ def replacing_file(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> None:
+    """Refuse before the work what `replacing_file` would refuse after it.
+
+    Raises:
+        UsageError: the folder doesn't exist, or `path` is a folder.
+    """
+    _check_parent(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, a file was to be written", where=str(path))
 
 
 @contextlib.contextmanager

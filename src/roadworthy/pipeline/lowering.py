@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from roadworthy.backends import registry
 from roadworthy.backends.base import Engine
 from roadworthy.core.cpus import cpu_features
+from roadworthy.core.errors import UnavailableError, WrongAnswersError
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
-from roadworthy.core.verdict import Tolerance
+from roadworthy.core.verdict import Tolerance, Verdict
 from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.graph.serial import digest, to_files
 from roadworthy.pipeline.account import Evidence
@@ -21,7 +22,7 @@ from roadworthy.precision.calibrate import Calibration, calibrate
 from roadworthy.precision.dialect import Dialect, dialect_for
 from roadworthy.precision.half import plan_half, to_half
 from roadworthy.precision.half.typed import typed_copy
-from roadworthy.precision.placement import place
+from roadworthy.precision.placement import Placement, place
 from roadworthy.precision.plan import PrecisionPlan
 from roadworthy.precision.quantize import (
     LITERAL,
@@ -32,7 +33,7 @@ from roadworthy.precision.quantize import (
     split,
 )
 from roadworthy.verify.answers import Progress, TrustedAnswers
-from roadworthy.verify.engine import judge_cases, require_pass, tolerances
+from roadworthy.verify.engine import judge_cases, tolerances
 from roadworthy.verify.tolerance import quantised_ceiling, quantised_tolerance
 
 if TYPE_CHECKING:
@@ -77,10 +78,16 @@ class Lowering:
     """Lowers one network for the targets of a request; calibrates once for all of them."""
 
     def __init__(self, request: Request, evidence: Evidence, calibration: Samples) -> None:
-        """Args: `calibration`: the samples to calibrate with, where that is needed."""
+        """Args: `calibration`: the samples to calibrate with, where that is needed.
+
+        Raises:
+            SamplesError: they don't fit the network.
+        """
         self._request = request
         self._evidence = evidence
         self._samples = calibration
+        if calibration is not evidence.samples:
+            calibration.check(evidence.prepared.signature)
         self._named: ir.Model | None = None
         self._observed: tuple[Calibration, Samples, tuple[str, ...]] | None = None
 
@@ -88,7 +95,8 @@ class Lowering:
         """Yield what to compile for a target; the next one is asked for when one proved wrong.
 
         Raises:
-            UnavailableError: the target's backend has no such precision.
+            UnavailableError: the target's backend has no such precision, or nothing in this
+                network would run in it.
             WrongAnswersError: quantisation itself costs too much.
         """
         evidence = self._evidence
@@ -100,19 +108,24 @@ class Lowering:
             else:
                 yield Lowered(evidence.model, evidence.model_digest, limits)
             return
+        model, dialect = self._model(), dialect_of(target)
         islands: dict[str, str] = {}
+        placed = place(model, dialect)
+        _require_int8(placed, target)
         yield self._quantised(target, islands, progress)
-        model = self._model()
         for operator in _SUSPECTS:
-            found = {
+            # What is in float already has a better reason.
+            already = {item.node for item in placed.decisions if item.dtype != "int8"}
+            islands |= {
                 node.name or "": f"{target.backend} computes the plan wrongly with {operator} in it"
                 for node in model.graph
-                if node.op_type == operator
+                if node.op_type == operator and node.name not in already
             }
-            if not found.keys() - islands.keys():
-                continue
-            islands |= found
-            yield self._quantised(target, islands, progress)
+            before, placed = placed, place(model, dialect, islands)
+            if not placed.activations:
+                return
+            if placed.activations != before.activations or placed.weights != before.weights:
+                yield self._quantised(target, islands, progress)
 
     def _halved(
         self, precision: str, limits: Mapping[str, Tolerance], progress: Progress
@@ -220,13 +233,40 @@ def quantised_limits(
         ceilings,
         lambda what, share: progress(f"int8, computed literally: {what}", share),
     )
-    require_pass(verdict, where)
+    if not verdict.passed:
+        raise _costs_too_much(verdict, where)
     worst = {
         metric: verdict.worst_of(metric) for metric in {item.metric for item in exact.values()}
     }
     return {
         name: quantised_tolerance(worst[limit.metric][name], limit) for name, limit in exact.items()
     }
+
+
+def _require_int8(placed: Placement, target: Target) -> None:
+    if not placed.activations:
+        raise UnavailableError(
+            nothing_to_quantise(placed, target.backend),
+            where=f"{target}: --precision int8",
+            remedy="use another precision",
+        )
+
+
+def nothing_to_quantise(placed: Placement, backend: str) -> str:
+    """Say why no node of a network would run in INT8."""
+    told = list(dict.fromkeys(item.reason for item in placed.decisions if item.reason))
+    why = "; ".join(told[:3]) or "it has no Conv, Gemm or MatMul"
+    return f"nothing in this network would run in INT8 on {backend}: {why}"
+
+
+def _costs_too_much(verdict: Verdict, where: str) -> WrongAnswersError:
+    failures = verdict.failures
+    more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
+    return WrongAnswersError(
+        "quantisation itself costs too much, whatever runs it: " + "; ".join(failures[:3]) + more,
+        where=f"{where}, computed literally",
+        remedy="choose a higher precision, or calibrate with more samples like those",
+    )
 
 
 def dialect_of(target: Target) -> Dialect:
@@ -256,8 +296,6 @@ def wants_types(target: Target) -> bool:
 
 def has_dialect(target: Target) -> bool:
     """Tell whether a target's backend has INT8 here."""
-    from roadworthy.core.errors import UnavailableError
-
     try:
         dialect_of(target)
     except UnavailableError:

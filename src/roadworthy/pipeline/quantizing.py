@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from roadworthy.core.errors import InputError, UsageError
-from roadworthy.core.files import replacing_file, write_text
+from roadworthy.core.files import check_file, replacing_file, write_text
 from roadworthy.core.inputspec import parse_inputs
 from roadworthy.core.jsonable import dumps
 from roadworthy.core.target import Target
 from roadworthy.graph.serial import digest, to_files
 from roadworthy.pipeline.gather import gather_samples
-from roadworthy.pipeline.lowering import dialect_of
-from roadworthy.pipeline.request import DEFAULT_TARGET
+from roadworthy.pipeline.lowering import dialect_of, nothing_to_quantise
+from roadworthy.pipeline.request import CALIBRATIONS, DEFAULT_TARGET
 from roadworthy.precision.calibrate import Calibration
 from roadworthy.precision.placement import place
 from roadworthy.precision.quantize import Quantization, named, observe, quantize, split
@@ -34,7 +34,7 @@ class QuantizeOutcome:
     Attributes:
         made: the network, its plan, the methods' scores.
         files: what was written.
-        digest: of the written network.
+        digest: of the written network, or of the cache.
     """
 
     made: Quantization
@@ -82,15 +82,30 @@ def run_quantize(
     Raises:
         InputError: unreadable files, samples that don't fit, a network that has nothing to
             quantise.
-        UsageError: random samples, an unknown method or form.
+        UsageError: random samples, an unknown method or form, or an `out` that would overwrite
+            what is read.
     """
     if emit not in EMITS:
         raise UsageError(
             f"{emit!r} can't be written", where="--emit", remedy=f"choose one of {', '.join(EMITS)}"
         )
+    # All that can be refused is refused before the work.
+    if method not in CALIBRATIONS:
+        raise UsageError(
+            f"{method!r} isn't a calibration method",
+            where="--method",
+            remedy=f"choose one of: {', '.join(CALIBRATIONS)}",
+        )
+    _check_out(out, (model, samples, preprocess, keep))
     specs = parse_inputs(inputs)
     where = Target.parse(target or ("tensorrt" if emit == "trt-cache" else DEFAULT_TARGET))
     dialect = dialect_of(where)
+    if emit == "trt-cache" and where.backend != "tensorrt":
+        raise UsageError(
+            f"a calibration cache is TensorRT's, not one of {where.backend}",
+            where="--emit trt-cache",
+            remedy="add --target tensorrt, or leave --target out",
+        )
     source = open_source(model)
     if not isinstance(source, OnnxSource):
         raise UsageError(
@@ -105,9 +120,9 @@ def run_quantize(
     placement = place(graph, dialect)
     if not placement.activations:
         raise InputError(
-            f"nothing in this network would run in INT8 on {where.backend}: "
-            + _reasons(placement.decisions),
+            nothing_to_quantise(placement, where.backend),
             where=model,
+            remedy="leave it in FP32: there is nothing to gain",
         )
     seen, unseen, notes = split(found)
     calibration = observe(
@@ -124,24 +139,43 @@ def run_quantize(
         progress=progress,
     )
     progress("write", 0.0)
-    written = _write(out, emit, made, calibration)
-    return QuantizeOutcome(made, written, digest(to_files(made.model, out.name)))
+    return _write(out, emit, made, calibration)
 
 
-def _write(out: Path, emit: str, made: Quantization, calibration: Calibration) -> tuple[Path, ...]:
-    plan = out.with_suffix(".plan.json")
+def _check_out(out: Path, read: Sequence[Any]) -> None:
+    """Refuse at once what can't be written in the end.
+
+    Raises:
+        UsageError: it would overwrite what is read, or has no folder to go to.
+    """
+    for path in (out, _plan_of(out)):
+        if path.resolve() in {Path(item).resolve() for item in read if _is_path(item)}:
+            raise UsageError(
+                f"this would overwrite {path}, which is read here",
+                where=f"--out {out}",
+                remedy="name another file",
+            )
+        check_file(path)
+
+
+def _is_path(item: Any) -> bool:
+    return isinstance(item, str | Path)
+
+
+def _plan_of(out: Path) -> Path:
+    return out.with_suffix(".plan.json")
+
+
+def _write(out: Path, emit: str, made: Quantization, calibration: Calibration) -> QuantizeOutcome:
     if emit == "trt-cache":
-        write_text(out, calibration_cache(made.plan, calibration))
-        return (out,)
+        text = calibration_cache(made.plan, calibration)
+        write_text(out, text)
+        return QuantizeOutcome(made, (out,), digest({out.name: text.encode()}))
     files = to_files(made.model, out.name)
+    plan = _plan_of(out)
     # External data first: a model must never name a file that isn't there yet.
     for name, content in reversed(files.items()):
         with replacing_file(out.parent / name) as partial:
             partial.write_bytes(content)
     write_text(plan, dumps(made.plan.to_json()) + "\n")
-    return (*(out.parent / name for name in files), plan)
-
-
-def _reasons(decisions: Sequence[Any]) -> str:
-    told = list(dict.fromkeys(item.reason for item in decisions if item.reason))
-    return "; ".join(told[:3]) or "it has no Conv, Gemm or MatMul"
+    return QuantizeOutcome(made, (*(out.parent / name for name in files), plan), digest(files))

@@ -12,6 +12,7 @@ from roadworthy.backends import registry
 from roadworthy.backends.base import CompileOptions
 from roadworthy.core.errors import UnavailableError, UsageError
 from roadworthy.core.inputspec import InputSpec, parse_inputs
+from roadworthy.core.samples import RANDOM
 from roadworthy.core.target import Target
 
 PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16", "int8", "fp8")
@@ -99,17 +100,29 @@ class Request:
                     remedy=f"add --target {backend}, or name one of {sorted(backends)}",
                 )
         _choice("--method", self.method, CALIBRATIONS)
-        if self.precision != "int8" and (self.method != "auto" or self.calibration is not None):
-            raise UsageError(
-                "calibration is for int8 alone",
-                where="--method" if self.method != "auto" else "--calibration",
-                remedy="add --precision int8, or leave it out",
-            )
+        self._check_calibration()
         if self.precision == "fp8":
             raise UnavailableError(
                 f"precision {self.precision} can't be built by this version of roadworthy",
                 where="--precision",
                 remedy="use --precision fp32, tf32, fp16, bf16 or int8, where the target has it",
+            )
+
+    def _check_calibration(self) -> None:
+        own = self.method != "auto" or self.calibration is not None
+        if own and self.precision != "int8" and not (self.precision == "auto" and self.budget):
+            raise UsageError(
+                "calibration is for int8 alone",
+                where="--method" if self.method != "auto" else "--calibration",
+                remedy="add --precision int8, or leave it out",
+            )
+        given = self.samples if self.calibration is None else self.calibration
+        # A Path of that name is a file's, as everywhere.
+        if (self.precision == "int8" or own) and isinstance(given, str) and given == RANDOM:
+            raise UsageError(
+                "random samples can't calibrate: their ranges are not those of real data",
+                where="--samples random" if self.calibration is None else "--calibration random",
+                remedy="give real inputs, some 100 of them",
             )
 
     def compile_options(self, target: Target) -> CompileOptions:
@@ -126,7 +139,12 @@ class Request:
         """
         if self.precision != "auto" or not self.budget:
             return [self]
-        return [replace(self, precision=each) for each in _CHOICES.get(target.backend, ("fp32",))]
+        return [self._in(each) for each in _CHOICES.get(target.backend, ("fp32",))]
+
+    def _in(self, precision: str) -> Request:
+        if precision == "int8":
+            return replace(self, precision=precision)
+        return replace(self, precision=precision, method="auto", calibration=None)
 
 
 class RequestOptions(TypedDict, total=False):

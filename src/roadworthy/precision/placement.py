@@ -258,7 +258,7 @@ class _Placing:
     def _residuals(self) -> Iterator[ir.Value]:
         """Of an Add of two convolutions' results one is quantised: then the other fuses with it."""
         for node in self.graph:
-            if _op(node) != "Add" or None in node.inputs:
+            if _op(node) != "Add" or None in node.inputs or node.name in self.islands:
                 continue
             producers = [value.producer() for value in node.inputs if value is not None]
             if all(producer is not None and producer in self.int8 for producer in producers):

@@ -123,11 +123,17 @@ def split(samples: Samples) -> tuple[Samples, Samples, tuple[str, ...]]:
     """Return what to calibrate with, what to compare methods on, and what to say about it."""
     if len(samples) < 4:
         note = f"{len(samples)} samples: the methods were compared on what they were calibrated on"
-        return samples, samples, (note,)
+        usable = [item for item in samples.items if _is_finite(item.load())]
+        return samples, Samples(samples.source, samples.kind, usable), (note,)
     # Of few samples every fourth: one alone would be no judge.
     step = _HELD_BACK_EVERY if len(samples) >= _FEW_SAMPLES else _HELD_BACK_EVERY // 2
-    chosen = range(step // 2, len(samples), step)
-    held = set(list(chosen)[:_MOST_HELD_BACK])
+    chosen = range(step // 2, len(samples), step)[:_MOST_HELD_BACK]
+    # With a NaN every method is as bad; calibration leaves such a sample out, and names it.
+    nearest = (
+        next((i for i in range(first, len(samples))[:step] if _is_finite(samples[i])), None)
+        for first in chosen
+    )
+    held = {index for index in nearest if index is not None}
     parts = [
         Samples(samples.source, samples.kind, [samples.items[i] for i in indices])
         for indices in (
@@ -136,6 +142,10 @@ def split(samples: Samples) -> tuple[Samples, Samples, tuple[str, ...]]:
         )
     ]
     return parts[0], parts[1], ()
+
+
+def _is_finite(feed: Feed) -> bool:
+    return all(np.isfinite(array).all() for array in feed.values() if array.dtype.kind == "f")
 
 
 def quantize(

@@ -138,8 +138,10 @@ def quantised_tolerance(literal: float, exact: Tolerance) -> Tolerance:
             metric of `exact`.
         exact: the output's FP32 tolerance, below which no engine needs to come.
     """
+    if LITERAL_FACTOR * literal <= exact.limit:
+        return exact
     ceiling = quantised_ceiling(exact)
-    limit = min(max(LITERAL_FACTOR * literal, exact.limit), ceiling.limit)
+    limit = min(LITERAL_FACTOR * literal, ceiling.limit)
     origin = f"{LITERAL_FACTOR:.0f} × {literal:.2g}, the error of its Q/DQ graph computed literally"
     return Tolerance(exact.metric, limit, f"{origin}; at most {ceiling.limit}")
 

@@ -51,6 +51,17 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(width):
     assert max(map(len, lines[2:23])) <= width
 
 
+def test_a_long_word_for_a_kind_gives_way_to_the_names_of_the_nodes():
+    nodes = ["node_Conv_318", "node_Relu_319"]
+    rows = [{**row, "kind": "ConvolutionBackpropData", "onnx": nodes} for row in layers(3)]
+    found = Profile("net", "here", "fp32", 9, 5.0, None, tuple(rows))
+    assert "ConvolutionBackpropData" in plain(found, width=120)[2]
+    narrow = plain(found, width=80)[2]
+    assert "Convolution" in narrow
+    assert "Conv_318 + 1 more" in narrow
+    assert len(narrow) <= 80
+
+
 @pytest.mark.parametrize(
     ("nodes", "width", "shown"),
     [
