@@ -108,8 +108,10 @@ def _numbers(proof: Any, key: str) -> dict[str, float]:
 
 
 def percent(share: float) -> str:
-    """Return a share in whole percents; never 0 for what is there."""
-    return "less than 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+    """Return a share in whole percents; never 0 for what is there, nor 100 for what isn't all."""
+    if 0 < share < 0.005:
+        return "less than 1 %"
+    return "more than 99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
 
 
 class Behind:

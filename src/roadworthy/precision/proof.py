@@ -161,7 +161,8 @@ class _Told:
     def silent(self, plan: PrecisionPlan) -> list[str]:
         """Nodes of the plan that the engine doesn't name, fused or rewritten as they are."""
         planned = [one.node for one in plan.decisions if one.dtype == plan.precision]
-        nodes = [node for node in planned if node not in self._runs]
+        # An activation that was fused away computes nothing by itself: not worth a word.
+        nodes = [n for n in planned if n not in self._runs and self._work.macs.get(n)]
         if not nodes:
             return []
         return [

@@ -124,7 +124,8 @@ def split(samples: Samples) -> tuple[Samples, Samples, tuple[str, ...]]:
     if len(samples) < 4:
         note = f"{len(samples)} samples: the methods were compared on what they were calibrated on"
         usable = [item for item in samples.items if _is_finite(item.load())]
-        return samples, Samples(samples.source, samples.kind, usable), (note,)
+        # Where none is usable, calibration says so, sample by sample.
+        return samples, Samples(samples.source, samples.kind, usable or samples.items), (note,)
     # Of few samples every fourth: one alone would be no judge.
     step = _HELD_BACK_EVERY if len(samples) >= _FEW_SAMPLES else _HELD_BACK_EVERY // 2
     chosen = range(step // 2, len(samples), step)[:_MOST_HELD_BACK]

@@ -64,7 +64,7 @@ def test_a_target_that_is_not_here(command, place, target):
     assert made.listing(place) == before
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8", "bf16", "tf32", "fp8"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "tf32", "fp8"])
 def test_a_precision_that_is_not_here(command, place, precision):
     ended = command(*deploy(place, "--precision", precision, "--json"))
     assert ended.code == 4

@@ -123,7 +123,7 @@ def test_a_stated_precision_must_not_contradict_the_plan():
     for precision, layers, said in [
         ("fp16", {"fp32": 3}, "run in fp32"),
         ("fp32", {"fp16": 3}, "run in fp16"),
-        ("int8", {"other": 3}, "isn't a precision"),
+        ("fp8", {"other": 3}, "isn't a precision"),
         ("half", {"other": 3}, "isn't a precision"),
     ]:
         with pytest.raises(UsageError, match=said):
@@ -132,8 +132,8 @@ def test_a_stated_precision_must_not_contradict_the_plan():
 
 
 def test_a_precision_whose_error_is_not_known_is_not_judged():
-    with pytest.raises(UnavailableError, match="int8") as caught:
-        judged_precision(adopted(fp16=2, int8=1), None)
+    with pytest.raises(UnavailableError, match="fp8") as caught:
+        judged_precision(adopted(fp16=2, fp8=1), None)
     assert "deploy" in str(caught.value.remedy)
 
 

@@ -77,8 +77,38 @@ def test_weights_with_a_module_in_memory():
 
 
 def test_a_precision_that_this_version_cannot_build():
-    with pytest.raises(UnavailableError, match="int8"):
-        make_request("model.onnx", "samples", precision="int8")
+    with pytest.raises(UnavailableError, match="fp8"):
+        make_request("model.onnx", "samples", precision="fp8")
+
+
+@pytest.mark.parametrize("given", [{"method": "mse"}, {"calibration": "folder"}])
+def test_calibration_is_for_int8_and_for_auto_that_may_choose_it(given):
+    make_request("model.onnx", "samples", precision="int8", **given)
+    auto = make_request("model.onnx", "samples", precision="auto", budget="mvre=0.1", **given)
+    tried = {each.precision: each for each in auto.by_precision(auto.targets[0])}
+    assert list(tried) == ["fp32", "int8"]
+    assert (tried["int8"].method, tried["int8"].calibration) == (auto.method, auto.calibration)
+    for precision in ("fp32", "auto", "fp16"):
+        with pytest.raises(UsageError, match="int8 alone"):
+            make_request("model.onnx", "samples", precision=precision, **given)
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "where"),
+    [
+        ("random", {"precision": "int8"}, "--samples random"),
+        ("s", {"precision": "int8", "calibration": "random"}, "--calibration random"),
+        ("random", {"budget": "mvre=0.1", "method": "mse"}, "--samples random"),
+    ],
+)
+def test_random_samples_calibrate_nothing(samples, options, where):
+    with pytest.raises(UsageError, match="can't calibrate") as caught:
+        make_request("model.onnx", samples, **options)
+    assert caught.value.where == where
+
+
+def test_random_samples_may_judge_what_others_calibrated():
+    make_request("model.onnx", "random", precision="int8", calibration="folder")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,13 @@ from roadworthy.verify.tolerance import (
     FP32_CEILING,
     FP32_EPS,
     MISMATCH_FLOOR,
+    QUANTISED_CEILING,
+    QUANTISED_MISMATCH,
     discrete_tolerance,
     fp32_tolerance,
     is_floating,
+    quantised_ceiling,
+    quantised_tolerance,
     tolerance_for,
 )
 
@@ -75,3 +79,36 @@ def test_limits_of_labels_and_masks(noise: float | None, limit: float, says: str
 def test_which_outputs_are_judged_by_relative_error(dtype: str, floating: bool) -> None:
     assert is_floating(dtype) is floating
     assert tolerance_for(dtype, None, 1).metric == ("relative_l2" if floating else "mismatch_share")
+
+
+@pytest.mark.parametrize(
+    ("literal", "limit"),
+    [(0.01, 0.02), (0.1, 0.2), (0.125, 0.25), (0.2, QUANTISED_CEILING)],
+)
+def test_a_quantised_engine_may_err_twice_as_much_as_its_graph(
+    literal: float, limit: float
+) -> None:
+    tolerance = quantised_tolerance(literal, fp32_tolerance(0.0, 4))
+    assert tolerance.metric == "relative_l2"
+    assert tolerance.limit == pytest.approx(limit)
+    assert f"2 × {literal:.2g}, the error of its Q/DQ graph computed literally" in tolerance.origin
+
+
+@pytest.mark.parametrize("exact", [fp32_tolerance(1e-4, 9), discrete_tolerance(None)])
+def test_no_quantised_engine_needs_to_be_better_than_fp32(exact) -> None:
+    """And then the tolerance says where it comes from: not from the graph's error."""
+    assert quantised_tolerance(0.0, exact) == exact
+    assert quantised_tolerance(exact.limit / 2, exact) == exact
+    assert quantised_tolerance(exact.limit, exact).limit == 2 * exact.limit
+
+
+def test_quantisation_may_not_cost_everything() -> None:
+    """0.25 of the signal is 12 dB; of labels one in ten may change."""
+    assert -20 * math.log10(QUANTISED_CEILING) == pytest.approx(12.0, abs=0.1)
+    for exact, limit in (
+        (fp32_tolerance(0.0, 4), QUANTISED_CEILING),
+        (discrete_tolerance(0.0), QUANTISED_MISMATCH),
+    ):
+        ceiling = quantised_ceiling(exact)
+        assert (ceiling.metric, ceiling.limit) == (exact.metric, limit)
+        assert quantised_tolerance(1.0, exact).limit == limit

@@ -118,7 +118,7 @@ class TensorRTBackend:
             "outputs": travelling(engine.signature.outputs),
         }
         # The plan alone: what else ships with it needn't travel.
-        plan = dict([next(iter(engine.files.items()))])
+        plan = dict(list(engine.files.items())[:1])
         runner = self._workers.runner(engine.target, False, plan, spec)
         return Session(engine.signature, Exchanging(runner, engine.signature), notes)
 
