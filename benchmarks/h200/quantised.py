@@ -73,7 +73,7 @@ def quantised(
         dialect,
         {
             **{name: account[name] for name in kept},
-            "method": made.scores[0].method,
+            "method": made.plan.account["method"],
             "images": count,
             "calibration_seconds": round(calibration.seconds, 1),
         },

@@ -27,7 +27,12 @@ def main() -> None:
     dialect = dialect_for(asked.dialect, cpu_features())
     calibrated, unseen, notes = split(samples)
     calibration = observe(
-        model, [place(model, dialect)], calibrated, threads=asked.threads, progress=silent
+        model,
+        [place(model, dialect)],
+        calibrated,
+        method=asked.method,
+        threads=asked.threads,
+        progress=silent,
     )
     made = quantize(
         model,
@@ -42,7 +47,7 @@ def main() -> None:
     ir.save(made.model, asked.out)
     report.write(
         asked.report,
-        chosen=made.scores[0].method,
+        chosen=made.plan.account["method"],
         scores={score.method: round(score.sqnr_db, 2) for score in made.scores},
         calibration_seconds=round(calibration.seconds, 3),
         tensors=len(calibration.tensors),
