@@ -15,7 +15,10 @@ from roadworthy.core.errors import UnavailableError
 # Operators whose arithmetic gains from INT8.
 COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # Operators that hand values on unchanged: input and output share one scale.
-THROUGH = frozenset({"DepthToSpace", "Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
+THROUGH = frozenset(
+    {"DepthToSpace", "Flatten", "MaxPool", "Reshape", "Resize", "Slice"}
+    | {"Squeeze", "Transpose", "Unsqueeze"}
+)
 
 
 @dataclass(frozen=True, slots=True)

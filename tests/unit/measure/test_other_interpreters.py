@@ -25,9 +25,7 @@ def test_the_other_interpreter_sees_the_users_pythonpath_and_not_ours(tmp_path, 
         monkeypatch.setenv("PYTHONPATH", users)
     python = tmp_path / "python"
     python.write_text(
-        "#!/bin/sh\n"
-        f'[ "$PYTHONPATH" = "{users or ""}" ] || exit 9\n'
-        f'exec {sys.executable} "$@"\n'
+        f'#!/bin/sh\n[ "$PYTHONPATH" = "{users or ""}" ] || exit 9\nexec {sys.executable} "$@"\n'
     )
     python.chmod(0o755)
     model = models.perceptron()

@@ -272,3 +272,15 @@ def test_a_quantised_input_of_the_network() -> None:
         w=normal(16, 16),
     )
     assert "c" in found.activations
+
+
+@pytest.mark.parametrize(("mode", "inside"), [("nearest", True), ("linear", False)])
+def test_a_resize_hands_values_on_only_where_it_takes_the_nearest(mode, inside) -> None:
+    graph = around(
+        "c = Conv<pads = [1, 1, 1, 1]>(a, k1) "
+        f'[up] r = Resize<mode = "{mode}">(c, , scales) b = Conv<pads = [1, 1, 1, 1]>(r, k2)'
+    )
+    scales = np.array([1, 1, 2, 2], np.float32)
+    found = placed(graph, "onnxruntime", k1=KERNEL, k2=KERNEL, scales=scales, **ENDS)
+    assert (found.same_scale.get("r") == "c") is inside
+    assert {"c", "r"} <= set(found.activations)
