@@ -63,7 +63,7 @@ def test_nodes_before_a_quantisation_are_fused_only_if_nobody_else_reads_them() 
         ({"layers": {"fp32": 1}}, "fp32 (1 layer)"),
         (
             {"layers": {"fp16": 2, "other": 3}, "macs": {"fp16": 0.999, "unknown": 0.001}},
-            "fp16 100 % of MACs (2 layers), unknown less than 1 %",
+            "fp16 more than 99 % of MACs (2 layers), unknown less than 1 %",
         ),
         ({}, ""),
         (None, ""),
