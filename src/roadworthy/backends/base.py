@@ -46,6 +46,26 @@ class Support:
     reason: str = ""
     remedy: str | None = None
 
+    @classmethod
+    def of_version(cls, target: Target, found: str, name: str, package: str) -> Support:
+        """Yes if the version that was found is what the target asks for, part by part.
+
+        Args:
+            target: "==8.6" takes 8.6 and 8.6.1, and not 8.60.
+            found: the installed version.
+            name: the runtime's, for people.
+            package: what pip calls it.
+        """
+        asked = target.version
+        if not asked or f"{found}.".startswith(f"{asked.rstrip('.')}."):
+            return cls(True)
+        there = "install it where the target is: " if target.where is not None else ""
+        return cls(
+            False,
+            f"{name} {asked} was asked for, {found} is installed",
+            f'{there}pip install "{package}=={asked.rstrip(".")}.*"',
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:

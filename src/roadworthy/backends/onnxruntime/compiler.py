@@ -40,13 +40,7 @@ class OnnxRuntimeBackend:
             found = self.fingerprint(target)
         except RoadworthyError as error:
             return Support(False, error.what, _remedy(target, error))
-        if target.version and not found["version"].startswith(target.version):
-            return Support(
-                False,
-                f"ONNX Runtime {target.version} was asked for, {found['version']} is installed",
-                f'pip install "onnxruntime=={target.version}"',
-            )
-        return Support(True)
+        return Support.of_version(target, found["version"], "ONNX Runtime", "onnxruntime")
 
     def compile(
         self,

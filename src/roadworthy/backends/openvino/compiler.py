@@ -41,13 +41,7 @@ class OpenVinoBackend:
             found = self.fingerprint(target)
         except RoadworthyError as error:
             return Support(False, error.what, error.remedy)
-        if target.version and not found["version"].startswith(target.version):
-            return Support(
-                False,
-                f"OpenVINO {target.version} was asked for, {found['version']} is installed",
-                f'pip install "openvino=={target.version}"',
-            )
-        return Support(True)
+        return Support.of_version(target, found["version"], "OpenVINO", "openvino")
 
     def compile(
         self,

@@ -162,14 +162,7 @@ def _place_of(target: Target) -> tuple[str | None, str | None]:
 
 
 def _version_support(target: Target, found: Mapping[str, str]) -> Support:
-    version = target.version
-    if version and not (found["version"] + ".").startswith(version.rstrip(".") + "."):
-        return Support(
-            False,
-            f"TensorRT {version} was asked for, {found['version']} is installed",
-            f'install it where the target is: pip install "tensorrt=={version}.*"',
-        )
-    return Support(True)
+    return Support.of_version(target, found["version"], "TensorRT", "tensorrt")
 
 
 BACKEND = TensorRTBackend()

@@ -171,13 +171,7 @@ def _check_dtypes(signature: Signature) -> None:
 
 
 def _version_fits(target: Target, found: dict[str, str]) -> Support:
-    if target.version and not found["version"].startswith(target.version):
-        return Support(
-            False,
-            f"TVM {target.version} was asked for, {found['version']} is installed",
-            f'pip install "apache-tvm=={target.version}"',
-        )
-    return Support(True)
+    return Support.of_version(target, found["version"], "TVM", "apache-tvm")
 
 
 def _naming_axes(error: CompileError, signature: Signature) -> CompileError:
