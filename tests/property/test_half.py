@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision.half import plan_half, to_half
-from roadworthy.precision.half.typed import check
+from roadworthy.precision.typed import check
 from tests.models import network, normal
 from tests.property.test_passes import WEIGHTS, graphs
 from tests.unit.precision.half_made import ranges_of, run

@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from roadworthy.graph.inner import inner_graphs
+
 if TYPE_CHECKING:
     import onnx
 
@@ -166,7 +168,5 @@ def operators_of(graph: onnx.GraphProto) -> dict[str, str]:
 def _all_nodes(graph: onnx.GraphProto) -> Iterable[onnx.NodeProto]:
     for node in graph.node:
         yield node
-        for attribute in node.attribute:
-            inner = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
-            for one in inner:
-                yield from _all_nodes(one)
+        for inner in inner_graphs(node):
+            yield from _all_nodes(inner)

@@ -73,6 +73,17 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         _remove(partial)
 
 
+def cache_root() -> Path:
+    """Return `$XDG_CACHE_HOME/roadworthy`, by default under `~/.cache`; nothing is made there.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
+    return root / "roadworthy"
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file in one step."""
     with replacing_file(path) as partial:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from roadworthy.graph.inner import subgraphs
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -47,22 +49,11 @@ def _depth(
             body = functions[key]
             inside = {id(value): before for value in body.inputs}
             after = max(before, _depth(body, functions, active | {key}, inside))
-        for attribute in node.attributes.values():
-            for inner in _subgraphs(attribute):
-                # A sub-graph also sees the values around it, which may be deep already.
-                inside = depths | {id(value): before for value in inner.inputs}
-                after = max(after, _depth(inner, functions, active, inside))
+        for inner in subgraphs(node):
+            # A sub-graph also sees the values around it, which may be deep already.
+            inside = depths | {id(value): before for value in inner.inputs}
+            after = max(after, _depth(inner, functions, active, inside))
         for value in node.outputs:
             depths[id(value)] = after
         deepest = max(deepest, after)
     return deepest
-
-
-def _subgraphs(attribute: ir.Attr) -> list[ir.Graph]:
-    import onnx_ir as ir
-
-    if attribute.type == ir.AttributeType.GRAPH:
-        return [attribute.as_graph()]
-    if attribute.type == ir.AttributeType.GRAPHS:
-        return list(attribute.as_graphs())
-    return []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -19,7 +18,7 @@ from typing import Any
 
 from roadworthy.backends.base import Backend, CompileOptions
 from roadworthy.core.errors import RoadworthyError
-from roadworthy.core.files import replacing_file
+from roadworthy.core.files import cache_root, replacing_file
 from roadworthy.core.target import Target
 
 # Shorter builds are over before anyone has read when; and asking a place what it is, which a
@@ -208,9 +207,7 @@ def _parsed(line: str) -> Build | None:
 
 def _path() -> Path | None:
     """Return the file, None for a user without a home."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
+        return cache_root() / "builds.jsonl"
     except RuntimeError:
         return None
-    return root / "roadworthy" / "builds.jsonl"

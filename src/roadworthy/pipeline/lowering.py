@@ -21,7 +21,6 @@ from roadworthy.pipeline.request import Request
 from roadworthy.precision.calibrate import Calibration, calibrate
 from roadworthy.precision.dialect import Dialect, dialect_for
 from roadworthy.precision.half import plan_half, to_half
-from roadworthy.precision.half.typed import typed_copy
 from roadworthy.precision.placement import Placement, place
 from roadworthy.precision.plan import PrecisionPlan
 from roadworthy.precision.quantize import (
@@ -32,6 +31,7 @@ from roadworthy.precision.quantize import (
     quantize,
     split,
 )
+from roadworthy.precision.typed import typed_copy
 from roadworthy.verify.answers import Progress, TrustedAnswers
 from roadworthy.verify.engine import judge_cases, tolerances
 from roadworthy.verify.tolerance import quantised_ceiling, quantised_tolerance

@@ -7,6 +7,7 @@ size gives the same histograms too, as far as ONNX Runtime computes the same val
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -200,13 +201,11 @@ class _State:
             arrays |= {f"{index}/{key}": value for key, value in seen.to_arrays().items()}
         head = {**self.head, "done": self.done, "seconds": self.seconds, "skipped": self.skipped}
         with replacing_file(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, head=_text(head), **arrays)
+            np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
 
     @classmethod
     def load(cls, path: Path, head: Mapping[str, Any]) -> _State:
         """Read what `save` wrote, if it belongs to `head`."""
-        import json
-
         try:
             arrays = read_npz(path)
             found = json.loads(str(arrays.pop("head")))
@@ -240,12 +239,6 @@ class _State:
             )
         state.head = dict(head)
         return state
-
-
-def _text(head: Mapping[str, Any]) -> Any:
-    import json
-
-    return np.array(json.dumps(head))
 
 
 def _unfit(feed: Feed) -> str | None:

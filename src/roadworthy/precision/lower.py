@@ -11,6 +11,7 @@ from roadworthy.core.signature import Array
 from roadworthy.precision.dialect import Dialect
 from roadworthy.precision.plan import PrecisionPlan, Quantized
 from roadworthy.precision.scales import weight_array
+from roadworthy.precision.typed import fresh, value_names
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -69,8 +70,6 @@ def quantised(values: Array, item: Quantized) -> Array:
 
 class _Lowering:
     def __init__(self, model: ir.Model, dialect: Dialect) -> None:
-        from roadworthy.precision.half.typed import value_names
-
         self.model = model
         self.dialect = dialect
         self.taken = value_names(model) | {node.name or "" for node in model.graph.all_nodes()}
@@ -121,8 +120,6 @@ class _Lowering:
     def _initializer(self, name: str, array: Any) -> ir.Value:
         import onnx_ir as ir
 
-        from roadworthy.precision.half.typed import fresh
-
         # Networks have weights with names like "norm_scale" themselves.
         name = fresh(name, self.taken)
         value = ir.val(name, const_value=ir.tensor(array, name=name))
@@ -138,8 +135,6 @@ class _Lowering:
         like: ir.Value | None = None,
     ) -> ir.Value:
         import onnx_ir as ir
-
-        from roadworthy.precision.half.typed import fresh
 
         attributes = {} if item.axis is None else {"axis": item.axis}
         name = fresh(f"{item.tensor}_{operator}", self.taken)

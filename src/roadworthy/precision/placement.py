@@ -20,6 +20,7 @@ import numpy as np
 
 from roadworthy.precision.dialect import COMPUTE, Dialect
 from roadworthy.precision.plan import Decision
+from roadworthy.precision.typed import typed_copy
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -87,8 +88,6 @@ def place(model: ir.Model, dialect: Dialect, islands: Mapping[str, str] | None =
         dialect: whose rules.
         islands: nodes that must stay in float, with the reason.
     """
-    from roadworthy.precision.half.typed import typed_copy
-
     # Without dtypes no tensor would be known as a float one, and files needn't state them.
     return _Placing(typed_copy(model), dialect, dict(islands or {})).result()
 

@@ -19,6 +19,7 @@ from roadworthy.backends.place import Here
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import CompileError
 from roadworthy.core.signature import Array, Feed
+from roadworthy.graph.inner import inner_graphs
 
 if TYPE_CHECKING:
     import onnx
@@ -127,7 +128,6 @@ def cut(model: ir.Model, tensors: frozenset[str]) -> list[Segment]:
         if value.type.HasField("tensor_type") and value.type.tensor_type.elem_type
     }
     weights = {item.name: item for item in graph.initializer}
-    weights |= {item.values.name: item for item in graph.sparse_initializer}
     made = {name for node in graph.node for name in node.output}
     unknown = tensors - made - {value.name for value in graph.input}
     if unknown:
@@ -187,11 +187,7 @@ def _segment(
     graph.output.extend(
         _loose(types[name]) if name in types else onnx.ValueInfoProto(name=name) for name in outputs
     )
-    for item in own:
-        if isinstance(item, onnx.SparseTensorProto):
-            graph.sparse_initializer.append(item)
-        else:
-            graph.initializer.append(item)
+    graph.initializer.extend(own)
     model = onnx.ModelProto(ir_version=proto.ir_version, graph=graph)
     model.opset_import.extend(proto.opset_import)
     model.functions.extend(proto.functions)
@@ -211,11 +207,9 @@ def _loose(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
 def reads(node: onnx.NodeProto) -> Iterator[str]:
     """Yield every value that a node reads, those that its sub-graphs take from outside too."""
     yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            inside = {value.name for value in graph.input}
-            inside |= {item.name for item in graph.initializer}
-            inside |= {item.values.name for item in graph.sparse_initializer}
-            for inner in graph.node:
-                yield from (name for name in reads(inner) if name not in inside)
-                inside |= set(inner.output)
+    for graph in inner_graphs(node):
+        inside = {value.name for value in graph.input}
+        inside |= {item.name for item in graph.initializer}
+        for inner in graph.node:
+            yield from (name for name in reads(inner) if name not in inside)
+            inside |= set(inner.output)

@@ -9,8 +9,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from roadworthy.core.signature import Array
-from roadworthy.precision.half.typed import is_float, typed_copy
 from roadworthy.precision.plan import PrecisionPlan
+from roadworthy.precision.typed import is_float, typed_copy
 
 
 def run(model: ir.Model, feed: Mapping[str, Array]) -> dict[str, Array]:

@@ -12,12 +12,12 @@ import onnxruntime as ort
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Array, Feed
 from roadworthy.precision.dialect import Dialect, dialect_for
-from roadworthy.precision.half.typed import typed_copy
 from roadworthy.precision.lower import lower
 from roadworthy.precision.placement import Placement, place
 from roadworthy.precision.plan import PrecisionPlan
 from roadworthy.precision.quantize import named, observe
 from roadworthy.precision.scales import make_plan
+from roadworthy.precision.typed import typed_copy
 from tests.models import network, normal
 
 DIALECTS = ("onnxruntime", "openvino", "tensorrt")

@@ -14,8 +14,8 @@ from roadworthy.core.errors import InputError, UnavailableError, UsageError
 from roadworthy.core.signature import Array
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision.half import plan_half, to_half
-from roadworthy.precision.half.typed import check
 from roadworthy.precision.plan import Decision, PrecisionPlan
+from roadworthy.precision.typed import check
 from tests.models import convnet, network, normal, perceptron
 from tests.unit.precision.half_made import ranges_of, relative, run
 

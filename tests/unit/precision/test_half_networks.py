@@ -22,8 +22,8 @@ from PIL import Image
 from roadworthy.core.signature import Array
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision.half import plan_half, to_half
-from roadworthy.precision.half.typed import check
 from roadworthy.precision.plan import PrecisionPlan
+from roadworthy.precision.typed import check
 from tests.unit.precision.half_made import ranges_of, relative, run
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends.onnxruntime.origins import origins_of
 from roadworthy.backends.proof import Behind, Layer, operators_of, standard_form
+from roadworthy.graph.inner import inner_graphs
 
 if TYPE_CHECKING:
     import onnx
@@ -127,10 +128,8 @@ def _with_types(
         for name, kind in zip(node.output, _given(node, taken, opsets), strict=True):
             types.setdefault(name, kind)
         yield node, taken, inside
-        for attribute in node.attribute:
-            inner = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
-            for one in inner:
-                yield from _with_types(one, opsets, types, node.name or node.op_type)
+        for inner in inner_graphs(node):
+            yield from _with_types(inner, opsets, types, node.name or node.op_type)
 
 
 def _given(node: onnx.NodeProto, taken: Sequence[str], opsets: Mapping[str, int]) -> Sequence[str]:

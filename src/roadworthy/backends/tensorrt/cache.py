@@ -10,13 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from roadworthy.backends.place import BuildResult
-from roadworthy.core.files import replacing_file
+from roadworthy.core.files import cache_root, replacing_file
 
 # Raise it when the same model, options and device would now give another engine.
 DIALECT = 1
@@ -25,9 +24,7 @@ _MAGIC = b"roadworthy/tensorrt-engine/1\n"
 
 def cache_folder() -> Path:
     """Return `$XDG_CACHE_HOME/roadworthy/tensorrt`, by default under `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
-    return root / "roadworthy" / "tensorrt"
+    return cache_root() / "tensorrt"
 
 
 def engine_key(

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from roadworthy.precision.half.operators import HEAVY, INDIFFERENT
 from roadworthy.precision.half.schema import Slots
-from roadworthy.precision.half.typed import float_constant
+from roadworthy.precision.typed import float_constant
 
 ISLAND = "cheap, between FP32 nodes: the casts would cost more than half saves"
 

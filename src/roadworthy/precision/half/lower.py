@@ -8,10 +8,12 @@ import numpy as np
 import onnx_ir as ir
 
 from roadworthy.core.errors import InputError, RoadworthyError, UnavailableError
+from roadworthy.graph.inner import subgraphs
 from roadworthy.precision.half.formats import Format, format_of, rounded
 from roadworthy.precision.half.operators import INDIFFERENT
 from roadworthy.precision.half.schema import DTYPE_ATTRIBUTES, Slots, slots_of
-from roadworthy.precision.half.typed import (
+from roadworthy.precision.plan import PrecisionPlan
+from roadworthy.precision.typed import (
     FLOAT,
     check,
     float_constant,
@@ -20,11 +22,9 @@ from roadworthy.precision.half.typed import (
     inner_nodes,
     node_names,
     opset_of,
-    subgraphs,
     typed_copy,
     value_names,
 )
-from roadworthy.precision.plan import PrecisionPlan
 
 
 def to_half(model: ir.Model, plan: PrecisionPlan) -> ir.Model:

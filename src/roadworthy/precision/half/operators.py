@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from roadworthy.precision.half.formats import Format
-from roadworthy.precision.half.typed import constant, float_constant
+from roadworthy.precision.typed import constant, float_constant
 
 # Where the time goes, and half pays: everything else is worth it only beside one of these.
 HEAVY = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum"})

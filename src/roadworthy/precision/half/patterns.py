@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from roadworthy.precision.half.formats import Format
 from roadworthy.precision.half.operators import HEAVY
-from roadworthy.precision.half.typed import float_constant, is_float
+from roadworthy.precision.typed import float_constant, is_float
 
 _QUANTISES = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
 _QUANTISED = _QUANTISES | {"DequantizeLinear"}

@@ -12,14 +12,14 @@ from roadworthy.precision.half.formats import Format, format_of
 from roadworthy.precision.half.islands import ISLAND, islands
 from roadworthy.precision.half.operators import INDIFFERENT, SELECTS
 from roadworthy.precision.half.rules import Rules
-from roadworthy.precision.half.typed import (
+from roadworthy.precision.plan import Decision, PrecisionPlan
+from roadworthy.precision.typed import (
     inner_nodes,
     is_float,
     node_names,
     opset_of,
     typed_copy,
 )
-from roadworthy.precision.plan import Decision, PrecisionPlan
 
 
 def plan_half(

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 import onnx_ir as ir
 
 from roadworthy.core.errors import UnavailableError
+from roadworthy.graph.inner import subgraphs
 from roadworthy.precision.half.formats import Format, constant_reason, range_reason
 from roadworthy.precision.half.operators import HEAVY, operator_reason
 from roadworthy.precision.half.patterns import pattern_reasons
 from roadworthy.precision.half.schema import Slots, slots_of
 from roadworthy.precision.half.spans import Span, spans
-from roadworthy.precision.half.typed import float_constant, opset_of, subgraphs
+from roadworthy.precision.typed import float_constant, opset_of
 
 NO_RANGE = "a tensor of it has no observed range"
 

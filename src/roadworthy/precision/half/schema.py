@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from roadworthy.precision.half.formats import Format
-from roadworthy.precision.half.typed import is_float
+from roadworthy.precision.typed import is_float
 
 # Attributes that name the dtype of the output; ConstantOfShape's is the dtype of a tensor.
 DTYPE_ATTRIBUTES = {"Cast": "to", "EyeLike": "dtype", "ConstantOfShape": "value"}

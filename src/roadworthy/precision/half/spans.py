@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from roadworthy.precision.half.typed import float_constant, is_float
+from roadworthy.precision.typed import float_constant, is_float
 
 Span = tuple[float, float]
 

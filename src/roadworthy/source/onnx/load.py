@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.inputspec import InputSpec
 from roadworthy.core.signature import Axis, Dim, Signature, TensorSpec
+from roadworthy.graph.inner import inner_graphs
 from roadworthy.graph.signature import check_tensors_only
 
 # The highest that the pinned ONNX Runtime reads; onnx 1.22 writes 14 by default.
@@ -77,9 +78,8 @@ def make_dense(graph: onnx.GraphProto) -> None:
         graph.initializer.append(onnx.numpy_helper.from_array(dense, item.values.name))
     del graph.sparse_initializer[:]
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                make_dense(inner)
+        for inner in inner_graphs(node):
+            make_dense(inner)
 
 
 def _read_weights(model: ir.Model) -> None:

@@ -311,3 +311,21 @@ def test_what_the_model_does_not_allow_is_refused(texts: list[str], says: str) -
 def test_the_batch_is_found_after_renaming() -> None:
     signature = apply_input_specs(signature_of(perceptron()), parse_inputs(["x[b=1..4,3]"]))
     assert signature.batch_dim == Dim("b", 1, 4)
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_sparse_weights_are_there(tmp_path, linear):
+    """onnx_ir leaves sparse initialisers out; onnx.proto says how their indices count."""
+    dense = np.array([[0, 2, 0], [3, 0, 0]], np.float32)
+    where = np.nonzero(dense.reshape(-1))[0] if linear else np.argwhere(dense)
+    sparse = onnx.helper.make_sparse_tensor(
+        onnx.numpy_helper.from_array(dense[dense != 0], "w"),
+        onnx.numpy_helper.from_array(where.astype(np.int64)),
+        dense.shape,
+    )
+    model = proto("g (float[2, 3] x) => (float[2, 3] y) { y = Add(x, w) }", {"w": dense})
+    del model.graph.initializer[:]
+    model.graph.sparse_initializer.append(sparse)
+    onnx.save(model, tmp_path / "sparse.onnx")
+    loaded = load_onnx(tmp_path / "sparse.onnx")
+    np.testing.assert_array_equal(loaded.graph.initializers["w"].const_value.numpy(), dense)

@@ -11,6 +11,7 @@ from onnx_ir.passes import common
 
 from roadworthy.core.errors import InputError
 from roadworthy.core.signature import Array
+from roadworthy.graph.inner import subgraphs
 
 FLOAT = ir.DataType.FLOAT
 
@@ -105,15 +106,6 @@ def fresh(wanted: str, taken: set[str]) -> str:
 def value_names(model: ir.Model) -> set[str]:
     """Return the names of all values, in subgraphs too."""
     return {value.name for value in _all_values(model) if value.name}
-
-
-def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
-    """Give the bodies that a node holds itself, not those inside them."""
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
 
 
 def inner_nodes(node: ir.Node) -> Iterator[ir.Node]:
