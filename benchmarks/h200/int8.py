@@ -26,7 +26,8 @@ from roadworthy.core.errors import RoadworthyError
 from roadworthy.precision.dialect import dialect_for
 from roadworthy.precision.lower import lower
 from roadworthy.precision.plan import PrecisionPlan, Quantized
-from roadworthy.precision.quantize import literal_answers, named
+from roadworthy.precision.quantize import named
+from roadworthy.precision.scoring import literal_answers
 
 PRECISIONS = ("int8", "fp16", "tf32", "fp32")
 """What is most in doubt first."""

@@ -59,15 +59,15 @@ def quantised(
     exported, signature = networks.exported(network, module, (1, *network.shape))
     model = named(exported)
     feeds = [{networks.INPUT: network.images(seed=SEED + index)} for index in range(count)]
-    seen, unseen, notes = split(Samples.of_arrays(feeds, source=f"{network.name}'s images"))
+    parts = split(Samples.of_arrays(feeds, source=f"{network.name}'s images"))
     placement = place(model, dialect)
     about = [digest(to_files(model, "model.onnx")), *placement.activations, str(count)]
     mark = hashlib.sha256("\n".join(about).encode()).hexdigest()[:16]
     keep = Path(tempfile.gettempdir(), f"roadworthy-benchmark-{mark}.npz")
-    calibration = observe(model, [placement], seen, keep=keep, progress=_silent)
-    made = quantize(model, signature, dialect, calibration, unseen, notes=notes, progress=_silent)
+    calibration = observe(model, [placement], parts.seen, keep=keep, progress=_silent)
+    made = quantize(model, signature, dialect, calibration, parts, progress=_silent)
     account = made.account()
-    kept = ("dialect", "nodes", "exceptions", "scores", "held_back", "notes")
+    kept = ("dialect", "nodes", "exceptions", "scores", "held_back", "bias_correction", "notes")
     return Quantised(
         made.plan,
         dialect,

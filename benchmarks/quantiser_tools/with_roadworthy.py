@@ -25,11 +25,11 @@ def main() -> None:
     common.sample_files(asked.samples, asked.count)
     samples = load_samples(asked.samples, None, asked.input)[: asked.count]
     dialect = dialect_for(asked.dialect, cpu_features())
-    calibrated, unseen, notes = split(samples)
+    parts = split(samples)
     calibration = observe(
         model,
         [place(model, dialect)],
-        calibrated,
+        parts.seen,
         method=asked.method,
         threads=asked.threads,
         progress=silent,
@@ -39,9 +39,9 @@ def main() -> None:
         signature_of(model),
         dialect,
         calibration,
-        unseen,
+        parts,
         method=asked.method,
-        notes=notes,
+        threads=asked.threads,
         progress=silent,
     )
     ir.save(made.model, asked.out)

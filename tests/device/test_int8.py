@@ -22,7 +22,8 @@ from roadworthy.graph.signature import signature_of
 from roadworthy.pipeline.lowering import dialect_of
 from roadworthy.precision.dialect import dialect_for
 from roadworthy.precision.placement import place
-from roadworthy.precision.quantize import literal_answers, named, observe, quantize, split
+from roadworthy.precision.quantize import named, observe, quantize, split
+from roadworthy.precision.scoring import literal_answers
 from tests import models
 from tests.device.place import QUICK, TARGET
 from tests.unit.cli.made import Ended
@@ -115,9 +116,9 @@ def images(batch=2, count=12, seed=0):
 def lowered(model, signature, dialect):
     """Return the INT8 graph of a network."""
     model = named(model)
-    seen, unseen, notes = split(Samples.of_arrays(images()))
-    calibration = observe(model, [place(model, dialect)], seen, threads=1, progress=silent)
-    made = quantize(model, signature, dialect, calibration, unseen, notes=notes, progress=silent)
+    parts = split(Samples.of_arrays(images()))
+    calibration = observe(model, [place(model, dialect)], parts.seen, threads=1, progress=silent)
+    made = quantize(model, signature, dialect, calibration, parts, progress=silent)
     return made.model
 
 

@@ -69,6 +69,11 @@ def tell_lowering(reporter: Reporter, lowering: Mapping[str, Any]) -> None:
         f"ranges  {seen['method']}, from {_samples(seen['count'])}{left}, "
         f"{counted(seen['tensors'], 'tensor')}"
     )
+    biases = lowering.get("bias_correction")
+    if biases:
+        better = f"{biases['without_db']:.1f} dB without, {biases['with_db']:.1f} with correction"
+        state = "corrected" if biases["kept"] else "left as they are"
+        reporter.tell(f"biases  {state}, {counted(biases['nodes'], 'node')} [dim]({better})[/]")
     notes = lowering.get("notes", ())
     if lowering.get("scores"):
         scores = ", ".join(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +23,8 @@ from roadworthy.precision.dialect import Dialect, dialect_for
 from roadworthy.precision.half import plan_half, to_half
 from roadworthy.precision.placement import Placement, place
 from roadworthy.precision.plan import PrecisionPlan
-from roadworthy.precision.quantize import (
-    LITERAL,
-    PLAIN,
-    named,
-    observe,
-    quantize,
-    split,
-)
+from roadworthy.precision.quantize import Split, named, observe, quantize, split
+from roadworthy.precision.scoring import LITERAL, PLAIN
 from roadworthy.precision.typed import typed_copy
 from roadworthy.verify.answers import Progress, TrustedAnswers
 from roadworthy.verify.engine import judge_cases, tolerances
@@ -41,8 +35,8 @@ if TYPE_CHECKING:
 
 LOWERED = "lowered.onnx"
 """The graph that an engine of reduced precision was built from, among the engine's files."""
-# What is taken back to float, one after the other, when a runtime computes a plan wrongly: each
-# stands for a family of kernels that was seen to be wrong or that others don't agree on.
+# What is taken back to float when a runtime computes a plan wrongly: each stands for a family of
+# kernels that was seen to be wrong or that others don't agree on.
 _SUSPECTS = ("MatMul", "Gemm", "Add", "Mul", "Concat", "ConvTranspose")
 
 
@@ -89,7 +83,7 @@ class Lowering:
         if calibration is not evidence.samples:
             calibration.check(evidence.prepared.signature)
         self._named: ir.Model | None = None
-        self._observed: tuple[Calibration, Samples, tuple[str, ...]] | None = None
+        self._observed: tuple[Calibration, Split] | None = None
 
     def attempts(self, target: Target, precision: str, progress: Progress) -> Iterator[Lowered]:
         """Yield what to compile for a target; the next one is asked for when one proved wrong.
@@ -108,24 +102,30 @@ class Lowering:
             else:
                 yield Lowered(evidence.model, evidence.model_digest, limits)
             return
+        yield from self._in_int8(target, progress)
+
+    def _in_int8(self, target: Target, progress: Progress) -> Iterator[Lowered]:
+        """Yield the plan as it is, then with suspects in float: each kind alone, then all."""
         model, dialect = self._model(), dialect_of(target)
-        islands: dict[str, str] = {}
         placed = place(model, dialect)
         _require_int8(placed, target)
-        yield self._quantised(target, islands, progress)
-        for operator in _SUSPECTS:
-            # What is in float already has a better reason.
-            already = {item.node for item in placed.decisions if item.dtype != "int8"}
-            islands |= {
-                node.name or "": f"{target.backend} computes the plan wrongly with {operator} in it"
+        first = self._quantised(target, {}, self._request.method, progress)
+        yield first
+        method = str(first.account["calibration"]["method"])
+        tried = {_what_runs(placed)}
+        # What is in float already has a better reason.
+        already = {one.node for one in placed.decisions if one.dtype != "int8"}
+        for operators in (*((each,) for each in _SUSPECTS), _SUSPECTS):
+            reason = f"{target.backend} computes the plan wrongly with {_one_of(operators)} in it"
+            islands = {
+                node.name or "": reason
                 for node in model.graph
-                if node.op_type == operator and node.name not in already
+                if node.op_type in operators and node.name not in already
             }
-            before, placed = placed, place(model, dialect, islands)
-            if not placed.activations:
-                return
-            if placed.activations != before.activations or placed.weights != before.weights:
-                yield self._quantised(target, islands, progress)
+            repaired = place(model, dialect, islands)
+            if repaired.activations and _what_runs(repaired) not in tried:
+                tried.add(_what_runs(repaired))
+                yield self._quantised(target, islands, method, progress)
 
     def _halved(
         self, precision: str, limits: Mapping[str, Tolerance], progress: Progress
@@ -151,18 +151,20 @@ class Lowering:
         account = {**plan.summary(), "calibration": {**calibration.account(), "method": "ranges"}}
         return Lowered(lowered, digest(files), limits, plan, account)
 
-    def _quantised(self, target: Target, islands: Mapping[str, str], progress: Progress) -> Lowered:
+    def _quantised(
+        self, target: Target, islands: Mapping[str, str], method: str, progress: Progress
+    ) -> Lowered:
         signature = self._evidence.prepared.signature
-        calibration, unseen, notes = self._observations(progress)
+        calibration, parts = self._observations(progress)
         made = quantize(
             self._model(),
             signature,
             dialect_of(target),
             calibration,
-            unseen,
-            method=self._request.method,
+            parts,
+            method=method,
             islands=islands,
-            notes=notes,
+            threads=self._request.threads,
             progress=progress,
         )
         limits = quantised_limits(
@@ -176,7 +178,7 @@ class Lowering:
         model_digest = digest(to_files(made.model, "model.onnx"))
         return Lowered(made.model, model_digest, limits, made.plan, made.account())
 
-    def _observations(self, progress: Progress) -> tuple[Calibration, Samples, tuple[str, ...]]:
+    def _observations(self, progress: Progress) -> tuple[Calibration, Split]:
         """Run the samples once, for all targets that will want them."""
         if self._observed is None:
             dialects = {}
@@ -186,16 +188,16 @@ class Lowering:
                     dialects[target.backend] = dialect_of(target)
             model = self._model()
             placements = [place(model, dialect) for dialect in dialects.values()]
-            seen, unseen, notes = split(self._samples)
+            parts = split(self._samples)
             calibration = observe(
                 model,
                 placements,
-                seen,
+                parts.seen,
                 method=self._request.method,
                 threads=self._request.threads,
                 progress=progress,
             )
-            self._observed = calibration, unseen, notes
+            self._observed = calibration, parts
         return self._observed
 
     def _model(self) -> ir.Model:
@@ -241,6 +243,15 @@ def quantised_limits(
     return {
         name: quantised_tolerance(worst[limit.metric][name], limit) for name, limit in exact.items()
     }
+
+
+def _what_runs(placed: Placement) -> tuple[object, ...]:
+    """Return what tells two placements apart."""
+    return placed.activations, placed.weights
+
+
+def _one_of(operators: Sequence[str]) -> str:
+    return operators[0] if len(operators) == 1 else f"one of {', '.join(operators)}"
 
 
 def _require_int8(placed: Placement, target: Target) -> None:

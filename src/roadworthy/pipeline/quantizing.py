@@ -124,18 +124,20 @@ def run_quantize(
             where=model,
             remedy="leave it in FP32: there is nothing to gain",
         )
-    seen, unseen, notes = split(found)
+    parts = split(found)
     calibration = observe(
-        graph, [placement], seen, method=method, threads=threads, keep=keep, progress=progress
+        graph, [placement], parts.seen, method=method, threads=threads, keep=keep, progress=progress
     )
     made = quantize(
         graph,
         signature,
         dialect,
         calibration,
-        unseen,
+        parts,
         method=method,
-        notes=notes,
+        # A cache holds scales alone.
+        correct=emit == "onnx",
+        threads=threads,
         progress=progress,
     )
     progress("write", 0.0)

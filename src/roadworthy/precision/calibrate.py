@@ -186,7 +186,7 @@ class _State:
 
     def take(self, network: SegmentedNetwork, name: str, feed: Feed) -> None:
         """Run one sample, or leave it out and say why."""
-        reason = _unfit(feed)
+        reason = unfit(feed)
         if reason:
             self.skipped[name] = reason
         else:
@@ -241,7 +241,8 @@ class _State:
         return state
 
 
-def _unfit(feed: Feed) -> str | None:
+def unfit(feed: Feed) -> str | None:
+    """Return why a sample is left out: what it has that isn't finite; None where it is fit."""
     for name, array in feed.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).sum())

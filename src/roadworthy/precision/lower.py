@@ -9,7 +9,7 @@ import numpy as np
 from roadworthy.core.errors import InputError
 from roadworthy.core.signature import Array
 from roadworthy.precision.dialect import Dialect
-from roadworthy.precision.plan import PrecisionPlan, Quantized
+from roadworthy.precision.plan import Correction, PrecisionPlan, Quantized
 from roadworthy.precision.scales import weight_array
 from roadworthy.precision.typed import fresh, value_names
 
@@ -41,6 +41,9 @@ def lower(model: ir.Model, plan: PrecisionPlan, dialect: Dialect) -> ir.Model:
     # Before IR 4 a weight had to be an input too, and a scale is none.
     copy.ir_version = max(copy.ir_version, _LOWEST_IR)
     lowering = _Lowering(copy, dialect)
+    for correction in plan.corrections:
+        # First: a corrected bias may be quantised itself.
+        lowering.correct(correction)
     for item in plan.tensors:
         if item.weight:
             lowering.weight(item)
@@ -68,6 +71,17 @@ def quantised(values: Array, item: Quantized) -> Array:
     return integers
 
 
+def rounded(values: Array, item: Quantized) -> Array:
+    """Return a tensor as its integers stand for it, float32: quantised and dequantised."""
+    scale, zero = np.array(item.scale, np.float32), np.array(item.zero_point, np.float32)
+    if item.axis is not None:
+        shape = [1] * values.ndim
+        shape[item.axis] = -1
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    back: Array = ((quantised(values, item).astype(np.float32) - zero) * scale).astype(np.float32)
+    return back
+
+
 class _Lowering:
     def __init__(self, model: ir.Model, dialect: Dialect) -> None:
         self.model = model
@@ -78,6 +92,16 @@ class _Lowering:
             self.values[value.name or ""] = value
         for node in model.graph:
             self.values |= {value.name or "": value for value in node.outputs}
+
+    def correct(self, item: Correction) -> None:
+        import onnx_ir as ir
+
+        value = self.model.graph.initializers.get(item.tensor)
+        bias = weight_array(self.model, item.tensor)
+        if value is None or bias.shape != (len(item.values),):
+            raise _stranger(item.tensor)
+        corrected = bias + np.array(item.values, bias.dtype)
+        value.const_value = ir.tensor(corrected, name=item.tensor)
 
     def activation(self, item: Quantized) -> None:
         value = self.values.get(item.tensor)

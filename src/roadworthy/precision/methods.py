@@ -18,6 +18,8 @@ from roadworthy.precision.observe import Observed
 PERCENTILE = 0.9999
 # Ranges tried by MSE and entropy, as shares of the whole.
 _SHARES = np.arange(1, 101) / 100.0
+# MSE looks again around the best of them, ten times as closely.
+_CLOSER = np.arange(-9, 10) / 1000.0
 # Quantisation levels of one side in entropy's comparison (GTC 2017, see `_entropy`).
 _LEVELS = 128
 
@@ -81,14 +83,17 @@ def _mse(histogram: Histogram, whole: Range, levels: int) -> Range:
     """
     centres, counts = _occupied(histogram)
     low, high = whole
-    costs = []
-    for share in _SHARES:
+    squares = centres**2
+
+    def cost(share: float) -> float:
         step = share * (high - low) / levels
         beyond = np.maximum(centres - share * high, 0.0) + np.maximum(share * low - centres, 0.0)
-        inside = np.minimum(centres**2, step**2 / 12.0)
-        costs.append(float((counts * np.where(beyond > 0.0, beyond**2, inside)).sum()))
-    best = float(_SHARES[int(np.argmin(costs))])
-    return best * low, best * high
+        inside = np.minimum(squares, step**2 / 12.0)
+        return float((counts * np.where(beyond > 0.0, beyond**2, inside)).sum())
+
+    best = min(_SHARES, key=cost)
+    best = min(np.minimum(best + _CLOSER, 1.0), key=cost)
+    return float(best * low), float(best * high)
 
 
 def _entropy(histogram: Histogram, whole: Range, levels: int) -> Range:

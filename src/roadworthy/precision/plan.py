@@ -55,6 +55,25 @@ class Quantized:
             raise ValueError(f"{self.tensor}: {len(self.scale)} scales need an axis")
 
 
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What is added to a node's bias to take back the mean error of its rounding.
+
+    Attributes:
+        node: the node whose output it corrects.
+        tensor: the initialiser that holds the bias, float32 of shape (channels,).
+        values: one for each channel.
+    """
+
+    node: str
+    tensor: str
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, self.values)):
+            raise ValueError(f"{self.tensor}: a correction is finite")
+
+
 @dataclass(frozen=True)
 class PrecisionPlan:
     """What a network's nodes run in, as decided for one dialect.
@@ -65,6 +84,7 @@ class PrecisionPlan:
         decisions: every node that computes, in the order of the graph.
         tensors: what is quantised; empty for casts.
         account: of the calibration, as JSON values; empty where none was needed.
+        corrections: of biases; empty where they don't pay.
     """
 
     precision: str
@@ -72,6 +92,7 @@ class PrecisionPlan:
     decisions: tuple[Decision, ...]
     tensors: tuple[Quantized, ...] = ()
     account: Mapping[str, Any] = field(default_factory=dict)
+    corrections: tuple[Correction, ...] = ()
 
     @property
     def exceptions(self) -> tuple[Decision, ...]:
@@ -131,6 +152,10 @@ class PrecisionPlan:
                 }
                 for item in self.tensors
             ],
+            "corrections": [
+                {"node": item.node, "tensor": item.tensor, "values": list(item.values)}
+                for item in self.corrections
+            ],
             "account": dict(self.account),
         }
 
@@ -160,6 +185,13 @@ class PrecisionPlan:
                     for item in data["tensors"]
                 ),
                 dict(data["account"]),
+                # Plans of before there were corrections have none.
+                tuple(
+                    Correction(
+                        str(item["node"]), str(item["tensor"]), tuple(map(float, item["values"]))
+                    )
+                    for item in data.get("corrections", ())
+                ),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(

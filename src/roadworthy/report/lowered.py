@@ -54,6 +54,16 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Biases:
+    """Whether correcting biases paid: nodes that have one, the score without and with it."""
+
+    nodes: int
+    without_db: float
+    with_db: float
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LoweringAccount:
     """How a network came to its reduced precision.
 
@@ -65,6 +75,7 @@ class LoweringAccount:
         calibration: the ranges, and where they come from.
         scores: of the methods that were compared, best first.
         held_back: how many samples they were compared on.
+        bias_correction: whether it paid; None where there was none to try.
         notes: what a reader must know about that comparison.
     """
 
@@ -75,4 +86,5 @@ class LoweringAccount:
     calibration: Ranges
     scores: tuple[Score, ...] = ()
     held_back: int = 0
+    bias_correction: Biases | None = None
     notes: tuple[str, ...] = ()

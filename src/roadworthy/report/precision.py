@@ -13,7 +13,7 @@ from roadworthy.backends.proof import DTYPES, runs_in
 from roadworthy.core.certificate import Certificate
 from roadworthy.report import charts
 from roadworthy.report import format as fmt
-from roadworthy.report.lowered import Exempt, LoweringAccount, Ranges, Score
+from roadworthy.report.lowered import Biases, Exempt, LoweringAccount, Ranges, Score
 from roadworthy.report.markup import EMPTY, Html, code, el, foreign, join, text
 from roadworthy.report.parts import (
     Column,
@@ -46,6 +46,9 @@ def precision_section(certificate: Certificate) -> Html:
         return section("Precision", facts([asked, *ran])) if ran else EMPTY
     account = read_lowering(certificate.lowering, "the certificate")
     pairs = [asked, *ran, ("Plan", _plan(account)), ("Exceptions", _exceptions(account))]
+    if account.bias_correction is not None:
+        corrected = _biases(account.bias_correction, _is_discrete(certificate))
+        pairs.append(("Biases", text(corrected)))
     return section("Precision", facts(pairs), _methods(account, certificate), _ranges(account))
 
 
@@ -123,6 +126,20 @@ def _group(dtype: str, why: str, nodes: Sequence[Exempt]) -> Html:
     title = f"{fmt.counted(len(nodes), 'node')} in {dtype.upper()}: {why or 'no reason is given'}"
     names = [join([code(one.node), text(" ("), foreign(one.op_type), text(")")]) for one in nodes]
     return folded(title, el("p", join(names, ", ")))
+
+
+def _biases(trial: Biases, discrete: bool) -> str:
+    before, after = _level(trial.without_db, discrete), _level(trial.with_db, discrete)
+    whose = fmt.counted(trial.nodes, "node")
+    if trial.kept:
+        return f"corrected for the mean error of {whose}: {after} instead of {before}"
+    return f"left as they are: corrected for the mean error of {whose} it was {after}, not {before}"
+
+
+def _is_discrete(certificate: Certificate) -> bool:
+    """Tell whether the network's score is a share of equal elements."""
+    outputs = {output.name for case in certificate.verdict.cases for output in case.outputs}
+    return bool(outputs) and outputs <= _discrete(certificate)
 
 
 # -- which method chose the ranges

@@ -45,10 +45,12 @@ def quantised(backend: str) -> tuple[ir.Model, PrecisionPlan]:
     model = named(block())
     dialect = dialect_for(backend, cpu_features())
     given = Samples.of_arrays([{"image": normal(1, 3, 8, 8, seed=seed)} for seed in range(4)])
-    seen, unseen, _ = split(given)
-    calibration = observe(model, [place(model, dialect)], seen, threads=1, progress=lambda *_: None)
+    parts = split(given)
+    calibration = observe(
+        model, [place(model, dialect)], parts.seen, threads=1, progress=lambda *_: None
+    )
     made = quantize(
-        model, signature_of(model), dialect, calibration, unseen,
+        model, signature_of(model), dialect, calibration, parts,
         method="minmax", progress=lambda *_: None,
     )  # fmt: skip
     return made.model, made.plan

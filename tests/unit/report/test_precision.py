@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -160,6 +161,34 @@ class TestTheMethods:
         assert "Ranges Method mse" in said
 
 
+class TestBiases:
+    def test_kept_where_it_paid(self) -> None:
+        said = words(reduced())
+        assert "Biases corrected for the mean error of 17 nodes: 39.6 dB instead of 37.6 dB" in said
+
+    def test_left_where_it_did_not(self) -> None:
+        trial = {"nodes": 1, "without_db": 37.6, "with_db": 30.0, "kept": False}
+        said = words(reduced(bias_correction=trial))
+        assert "Biases left as they are: corrected for the mean error of 1 node it was 30" in said
+
+    def test_of_labels_alone_it_is_a_share(self) -> None:
+        trial = {"nodes": 1, "without_db": 0.5, "with_db": 0.75, "kept": True}
+        made = reduced(bias_correction=trial)
+        labels = tuple(
+            replace(one, outputs=tuple(o for o in one.outputs if o.name == "mask"))
+            for one in made.verdict.cases
+        )
+        said = words(replace(made, verdict=replace(made.verdict, cases=labels)))
+        assert "75 % equal instead of 50 % equal" in said
+
+    @pytest.mark.parametrize("without", [None, "absent"])
+    def test_nothing_is_said_where_there_was_nothing_to_try(self, without) -> None:
+        lowering = {**LOWERING, "bias_correction": None}
+        if without == "absent":
+            del lowering["bias_correction"]
+        assert "Biases" not in words(certificate(precision="int8", lowering=lowering))
+
+
 class TestTheRanges:
     @pytest.mark.parametrize(
         "shown",
@@ -198,7 +227,7 @@ class TestTheRanges:
         halves = ranges(method="ranges")
         del halves["saturation"]
         lowering = {**LOWERING, "precision": "fp16", "dialect": "", "calibration": halves}
-        for key in ("scores", "held_back", "notes"):
+        for key in ("scores", "held_back", "bias_correction", "notes"):
             del lowering[key]
         said = words(certificate(precision="fp16", lowering=lowering))
         assert "Ranges Method ranges" in said
