@@ -7,8 +7,8 @@ import onnx_ir as ir
 import pytest
 
 from roadworthy.backends.base import CompileOptions
-from roadworthy.backends.onnxruntime import runtime
 from roadworthy.backends.onnxruntime.compiler import BACKEND
+from roadworthy.backends.onnxruntime.runtime import runner
 from roadworthy.core.target import Target
 from roadworthy.graph.signature import signature_of
 from tests.models import network, normal
@@ -78,8 +78,8 @@ def test_the_executed_graph_does_not_ship() -> None:
 
 
 def test_where_the_graph_cant_be_written_nothing_is_claimed(monkeypatch) -> None:
-    real = runtime._keep_graph
-    monkeypatch.setattr(runtime, "_keep_graph", lambda o, path: real(o, path / "no" / "folder"))
+    real = runner.keep_graph
+    monkeypatch.setattr(runner, "keep_graph", lambda o, path: real(o, path / "no" / "folder"))
     built = engine(block())
     assert (built.proof["layers"], built.proof["nodes"]) == ({}, {})
     assert "can't be written" in built.log[0]
