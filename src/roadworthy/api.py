@@ -6,11 +6,11 @@ import importlib.util
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from roadworthy.backends.base import Engine
 from roadworthy.bundle.reader import Bundle, read_bundle
+from roadworthy.core.closing import Closing
 from roadworthy.core.errors import InputError, MissingExtraError, UsageError
 from roadworthy.core.signature import Answers, Feed, Signature
 from roadworthy.pipeline.deploy import deploy as _deploy
@@ -183,7 +183,7 @@ def load(
     return LoadedBundle(bundle, target, engine, (why,))
 
 
-class LoadedBundle:
+class LoadedBundle(Closing):
     """An open engine with the contract it was verified with. One thread at a time."""
 
     def __init__(
@@ -249,14 +249,3 @@ class LoadedBundle:
     def close(self) -> None:
         """Give the runtime's resources back. May be called twice."""
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

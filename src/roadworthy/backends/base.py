@@ -6,12 +6,12 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from roadworthy.backends.device import DeviceRun, device_run, stand_ins
+from roadworthy.core.closing import Closing
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.signature import Answers, Array, Feed, Signature
 from roadworthy.core.target import Target
@@ -124,7 +124,7 @@ class Engine:
 
 
 class Runner(Protocol):
-    """What a backend's `runtime.py` provides: the raw call, nothing checked.
+    """What a backend's runtime provides: the raw call, nothing checked.
 
     An optional attribute `times_itself` is true where `time` must be asked, because calling `run`
     from here would measure the way there too. An optional method `run_many` overlaps runs: see
@@ -192,7 +192,7 @@ class Backend(Protocol):
 
 
 @dataclass
-class Session:
+class Session(Closing):
     """Runs one engine: `run({name: array}) -> {name: array}`.
 
     Checks names, dtypes and shapes; makes arrays contiguous; results are the caller's to keep.
@@ -382,14 +382,3 @@ class Session:
         if not self._closed:
             self._closed = True
             self.runner.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

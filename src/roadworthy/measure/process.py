@@ -12,9 +12,9 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
+from roadworthy.core.closing import Closing
 from roadworthy.core.errors import EXIT_USAGE, InputError, RoadworthyError, RunError
 from roadworthy.core.lastwords import last_words
 from roadworthy.measure.handover import USERS_PATH
@@ -25,7 +25,7 @@ _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.001
 
 
-class Child:
+class Child(Closing):
     """`roadworthy.measure.child` on a folder. Use it in a `with` block.
 
     Not `multiprocessing`: its spawned processes import the user's main script again, which does
@@ -189,17 +189,6 @@ class Child:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None and not self._reader.is_alive():
                 _close_quietly(pipe)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _close_quietly(pipe: IO[str]) -> None:

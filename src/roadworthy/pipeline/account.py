@@ -111,7 +111,7 @@ def useful_lines(log: Sequence[str]) -> tuple[str, ...]:
     """Return the lines of a build log that a reader of the certificate needs.
 
     1. "[F] …", "[E] …", "[W] …": fatal errors, errors, warnings; "[I] …" only where it sums up.
-    2. Lines without a severity: what a `runtime.py` of ours wrote down itself.
+    2. Lines without a severity: what a runtime of ours wrote down itself.
 
     Each once, cut where it is long, and a hundred at most; the bundle has the whole log.
     """

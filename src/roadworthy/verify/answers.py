@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 
+from roadworthy.core.closing import Closing
 from roadworthy.core.errors import InputError, RoadworthyError, UsageError
 from roadworthy.core.reference import Oracle, Reference
 from roadworthy.core.signature import Answers, Array, Feed, dtype_name
@@ -127,7 +127,7 @@ class AnsweredCase:
 
 
 @dataclass
-class TrustedAnswers:
+class TrustedAnswers(Closing):
     """What engines are judged by. Use in a `with` block: the answers live in a scratch folder.
 
     Attributes:
@@ -148,17 +148,6 @@ class TrustedAnswers:
     def close(self) -> None:
         """Delete the answers. May be called twice."""
         self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def trusted_answers(

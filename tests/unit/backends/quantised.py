@@ -6,7 +6,9 @@ from functools import cache
 
 import onnx
 import onnx_ir as ir
+import pytest
 
+from roadworthy.backends.onnxruntime.runtime import runner
 from roadworthy.core.cpus import cpu_features
 from roadworthy.core.samples import Samples
 from roadworthy.graph.signature import signature_of
@@ -54,3 +56,11 @@ def quantised(backend: str) -> tuple[ir.Model, PrecisionPlan]:
         method="minmax", progress=lambda *_: None,
     )  # fmt: skip
     return made.model, made.plan
+
+
+def deafen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have ONNX Runtime take no notice of being told to optimise: Q/DQ are computed as written."""
+    real = runner.session_options
+    monkeypatch.setattr(
+        runner, "session_options", lambda threads, optimise, *rest: real(threads, False, *rest)
+    )

@@ -10,7 +10,7 @@ from roadworthy.graph.costs import Costs
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision.plan import Decision, PrecisionPlan
 from roadworthy.precision.proof import check_precision, less_than_planned, prove_precision
-from tests.unit.backends.quantised import block, quantised
+from tests.unit.backends.quantised import block, deafen, quantised
 
 SIZES = {"batch": 1, "h": 8, "w": 8}
 WORK = Costs({"a": 600, "b": 300, "relu": 0, "c": 100}, {})
@@ -111,10 +111,11 @@ def test_a_real_int8_engine_keeps_its_plan(backend) -> None:
     assert proven.files == engine.files
 
 
-def test_a_real_engine_that_ignores_its_qdq_is_found_out() -> None:
+def test_a_real_engine_that_ignores_its_qdq_is_found_out(monkeypatch) -> None:
     """ONNX Runtime without its optimiser computes Q/DQ as written: in FP32."""
+    deafen(monkeypatch)
     model, planned = quantised("onnxruntime")
-    options = CompileOptions("int8", threads=1, optimise=False)
+    options = CompileOptions("int8", threads=1)
     target = Target("onnxruntime")
     engine = find("onnxruntime").compile(model, signature_of(model), target, options)
     _, found = prove_precision(engine, model, planned, SIZES)

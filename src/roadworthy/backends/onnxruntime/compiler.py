@@ -5,17 +5,18 @@ The engine is the ONNX file itself with stated session options (ADR 0002).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Runner, Say, Session, Support, quiet
+from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
+from roadworthy.backends.exchange import Exchanging
 from roadworthy.backends.onnxruntime.exchange import Exchange
 from roadworthy.backends.onnxruntime.origins import name_origins
 from roadworthy.backends.onnxruntime.proof import proof_of
 from roadworthy.backends.place import open_place, open_runner
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import RoadworthyError, UnavailableError, UsageError
-from roadworthy.core.signature import Answers, Array, Signature
+from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
 from roadworthy.graph.serial import to_files
 
@@ -76,33 +77,10 @@ class OnnxRuntimeBackend:
         runner = open_runner(
             RUNTIME, target.where, False, engine.files, _spec(target, engine.options)
         )
-        return Session(engine.signature, _Exchanging(runner, exchange, engine.files))
-
-
-class _Exchanging:
-    """A runner that takes and gives the signature's dtypes and speaks of the model's nodes."""
-
-    def __init__(self, runner: Runner, exchange: Exchange, files: Mapping[str, bytes]) -> None:
-        self._runner = runner
-        self._exchange = exchange
-        self._files = files
-        self.times_itself = getattr(runner, "times_itself", False)
-
-    def run(self, feed: dict[str, Array]) -> Answers:
-        return self._exchange.outputs(self._runner.run(self._exchange.inputs(feed)))
-
-    def time(
-        self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
-    ) -> dict[str, list[int]]:
-        return self._runner.time(self._exchange.inputs(feed), runs, lead, host_only)
-
-    def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
-        rows = self._runner.profile(self._exchange.inputs(feed), runs)
-        name_origins(rows, self._files)
-        return rows
-
-    def close(self) -> None:
-        self._runner.close()
+        return Session(
+            engine.signature,
+            Exchanging(runner, exchange, partial(name_origins, files=engine.files)),
+        )
 
 
 def _spec(target: Target, options: CompileOptions) -> dict[str, Any]:

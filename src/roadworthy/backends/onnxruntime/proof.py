@@ -62,14 +62,15 @@ def proof_of(
     Args:
         told: by the runtime's `build`.
         files: the engine's; the first is the ONNX file.
-        optimised: the graph that is executed; None where it couldn't be had: nothing is known.
+        optimised: the graph that is executed; None where it couldn't be had, or wasn't asked for
+            because nothing is optimised: then no layer and no node is told of.
         machine: the fingerprint's.
     """
+    if optimised is None:
+        return {**told, **standard_form([], {})}
     import onnx
 
     model = onnx.load_model_from_string(next(iter(files.values())))
-    if optimised is None:
-        return {**told, **standard_form([], {})}
     executed = onnx.load_model_from_string(optimised)
     honest_half = told["provider"] != "CPUExecutionProvider" or machine.lower() in _HALF_MACHINES
     nodes = list(_with_types(executed.graph, _opsets(executed), {}, ""))

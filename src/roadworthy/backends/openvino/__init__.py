@@ -2,5 +2,5 @@
 
 `import openvino` by itself tells Google Analytics that it was imported, and keeps a client number
 in the user's home (`~/intel/openvino_ga_cid`). There is no environment variable against that, so
-`runtime.py` imports it without its telemetry package; nothing here imports it in another way.
+`runtime/library.py` imports it without its telemetry package; nothing here imports it otherwise.
 """

@@ -6,19 +6,19 @@ bound to one CPU. The option `cache_dir` keeps that beside the machine it belong
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Runner, Say, Session, Support, quiet
-from roadworthy.backends.many import run_each
+from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
+from roadworthy.backends.exchange import Exchanging
 from roadworthy.backends.openvino.exchange import Exchange
-from roadworthy.backends.openvino.names import onnx_names, origins
+from roadworthy.backends.openvino.names import name_origins
 from roadworthy.backends.openvino.options import OpenVinoOptions
 from roadworthy.backends.openvino.proof import proof_of
 from roadworthy.backends.place import open_place, open_runner
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import RoadworthyError, UnavailableError
-from roadworthy.core.signature import Answers, Array, Axis, Signature
+from roadworthy.core.signature import Axis, Signature
 from roadworthy.core.target import Target
 from roadworthy.graph.serial import to_files
 
@@ -78,39 +78,10 @@ class OpenVinoBackend:
         exchange = Exchange(engine.signature)
         spec = _spec(engine.signature, engine.target, engine.options)
         runner = open_runner(RUNTIME, engine.target.where, False, engine.files, spec)
-        return Session(engine.signature, _Exchanging(runner, exchange, engine.files))
-
-
-class _Exchanging:
-    """A runner that takes and gives the signature's dtypes and speaks of ONNX nodes."""
-
-    def __init__(self, runner: Runner, exchange: Exchange, files: Mapping[str, bytes]) -> None:
-        self._runner = runner
-        self._exchange = exchange
-        self._files = files
-        self.times_itself = getattr(runner, "times_itself", False)
-
-    def run(self, feed: dict[str, Array]) -> Answers:
-        return self._exchange.outputs(self._runner.run(self._exchange.inputs(feed)))
-
-    def run_many(self, feeds: Iterable[dict[str, Array]]) -> Generator[Answers, None, None]:
-        for answers in run_each(self._runner, map(self._exchange.inputs, feeds)):
-            yield self._exchange.outputs(answers)
-
-    def time(
-        self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
-    ) -> dict[str, list[int]]:
-        return self._runner.time(self._exchange.inputs(feed), runs, lead, host_only)
-
-    def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
-        names = onnx_names(self._files)
-        rows = self._runner.profile(self._exchange.inputs(feed), runs)
-        for row in rows:
-            row["onnx"] = origins([*row["onnx"], row["name"]], names)
-        return rows
-
-    def close(self) -> None:
-        self._runner.close()
+        return Session(
+            engine.signature,
+            Exchanging(runner, exchange, partial(name_origins, files=engine.files)),
+        )
 
 
 def _spec(signature: Signature, target: Target, options: CompileOptions) -> dict[str, Any]:

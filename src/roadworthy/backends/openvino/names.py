@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 # What a plugin puts behind a node's name when it makes several steps of the node.
 _PORTS = re.compile(r"(\.\d+)+$")
+
+
+def name_origins(rows: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> None:
+    """Turn "onnx" of the rows of the runtime's `profile` into ONNX nodes.
+
+    Args:
+        rows: see `runtime.Runner.profile`.
+        files: the engine's; the first is the ONNX file.
+    """
+    names = onnx_names(files)
+    for row in rows:
+        row["onnx"] = origins([*row["onnx"], row["name"]], names)
 
 
 def onnx_names(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
+from roadworthy.backends.exchange import Exchange, Exchanging
 from roadworthy.backends.place import BuildResult
 from roadworthy.backends.shared import KeptWorkers, Workers
 from roadworthy.backends.tensorrt import cache
-from roadworthy.backends.tensorrt.exchange import Exchanging, travelling
+from roadworthy.backends.tensorrt.exchange import travelling
 from roadworthy.backends.tensorrt.fingerprint import check
 from roadworthy.backends.tensorrt.lower import build_inputs
 from roadworthy.backends.tensorrt.options import TensorRTOptions, parse_options
@@ -120,7 +121,7 @@ class TensorRTBackend:
         # The plan alone: what else ships with it needn't travel.
         plan = dict(list(engine.files.items())[:1])
         runner = self._workers.runner(engine.target, False, plan, spec)
-        return Session(engine.signature, Exchanging(runner, engine.signature), notes)
+        return Session(engine.signature, Exchanging(runner, Exchange(engine.signature)), notes)
 
     def one_worker(self) -> AbstractContextManager[KeptWorkers]:
         """Use one worker for all that is built and opened here within a `with` block.

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Runner, Say, Session, Support, quiet
+from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
+from roadworthy.backends.exchange import Exchange, Exchanging
 from roadworthy.backends.place import Place
 from roadworthy.backends.shared import KeptWorkers, Workers
 from roadworthy.backends.tvm.options import TvmOptions
@@ -20,7 +21,7 @@ from roadworthy.core.errors import (
     RoadworthyError,
     UnavailableError,
 )
-from roadworthy.core.signature import Answers, Array, Signature
+from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
 from roadworthy.graph.serial import to_files
 
@@ -87,7 +88,7 @@ class TvmBackend:
         """Open an engine in a worker; one that this CPU would crash on is refused before."""
         spec = _spec(engine.signature, engine.target, engine.options)
         runner = self._workers.runner(engine.target, True, engine.files, spec)
-        return Session(engine.signature, _NativeOrder(runner))
+        return Session(engine.signature, Exchanging(runner, Exchange(engine.signature)))
 
     def one_worker(self) -> AbstractContextManager[KeptWorkers]:
         """Use one worker for all that is built and opened here within a `with` block.
@@ -103,35 +104,6 @@ class TvmBackend:
             raise MissingExtraError("apache-tvm", "tvm", "the target tvm")
         with self._workers.place(target) as place:
             yield place
-
-
-class _NativeOrder:
-    """A runner that takes arrays of any byte order."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self.times_itself = getattr(runner, "times_itself", False)
-
-    def run(self, feed: dict[str, Array]) -> Answers:
-        return self._runner.run(_native(feed))
-
-    def time(
-        self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
-    ) -> dict[str, list[int]]:
-        return self._runner.time(_native(feed), runs, lead, host_only)
-
-    def profile(self, feed: dict[str, Array], runs: int) -> list[dict[str, Any]]:
-        return self._runner.profile(_native(feed), runs)
-
-    def close(self) -> None:
-        self._runner.close()
-
-
-def _native(feed: dict[str, Array]) -> dict[str, Array]:
-    return {
-        name: array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-        for name, array in feed.items()
-    }
 
 
 def _spec(signature: Signature, target: Target, options: CompileOptions) -> dict[str, Any]:

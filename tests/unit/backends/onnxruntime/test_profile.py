@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from roadworthy.backends.base import CompileOptions
-from roadworthy.backends.onnxruntime import runtime
 from roadworthy.backends.onnxruntime.compiler import BACKEND
+from roadworthy.backends.onnxruntime.runtime import Runner
+from roadworthy.backends.onnxruntime.runtime.trace import by_run, rows_of
 from roadworthy.core.target import Target
 from roadworthy.graph.signature import signature_of
 from tests.models import convnet_weights, engine, network, normal
@@ -87,7 +88,7 @@ def test_what_runs_several_times_in_a_run_is_added_up():
         event("loop", "Loop", 100, 50),
         event("after", "Neg", 151, 2),
     ]
-    rows = runtime._rows([run, run], {})
+    rows = rows_of([run, run], {})
     assert [(row["name"], row["inside"], row["median_us"]) for row in rows] == [
         ("before", "", 5), ("loop", "", 20), ("inner", "loop", 30), ("after", "", 2)
     ]  # fmt: skip
@@ -141,11 +142,11 @@ def test_runs_that_the_profiler_lost_are_an_error():
     """Its buffer is bounded; a median of some of the runs would pass for one of all."""
     events = [{"cat": "Session", "name": "model_run"}] * 3
     with pytest.raises(RuntimeError, match="kept 2 of 5 runs"):
-        runtime._by_run(events, 5)
+        by_run(events, 5)
 
 
 def test_the_launch_of_a_cuda_kernel_is_not_sold_as_its_time():
-    runner = runtime.Runner.__new__(runtime.Runner)
+    runner = Runner.__new__(Runner)
     runner._provider = "CUDAExecutionProvider"
     with pytest.raises(RuntimeError, match="launch"):
         runner.profile({}, 1)

@@ -3,16 +3,17 @@
 import platform
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
 from roadworthy.backends.base import CompileOptions
-from roadworthy.backends.onnxruntime import runtime
 from roadworthy.backends.onnxruntime.compiler import BACKEND
+from roadworthy.backends.onnxruntime.runtime import runner
 from roadworthy.core.target import Target
 from roadworthy.graph.signature import signature_of
 from tests.models import network, normal
-from tests.unit.backends.quantised import CONVOLUTIONS, block, quantised
+from tests.unit.backends.quantised import CONVOLUTIONS, block, deafen, quantised
 
 WIDENS = platform.machine().lower() not in ("arm64", "aarch64")
 
@@ -38,8 +39,11 @@ def test_integer_kernels_are_int8_and_name_what_they_fused() -> None:
     assert nodes["add"] == nodes["r1"] == nodes["r3"] == "int8"
 
 
-def test_the_same_graph_as_it_is_written_computes_in_fp32_whatever_its_qdq_say() -> None:
-    proof = engine(quantised("onnxruntime")[0], optimise=False).proof
+def test_the_same_graph_as_it_is_written_computes_in_fp32_whatever_its_qdq_say(
+    monkeypatch,
+) -> None:
+    deafen(monkeypatch)
+    proof = engine(quantised("onnxruntime")[0]).proof
     assert proof["layers"].keys() == {"fp32"}
     assert {proof["nodes"][node] for node in CONVOLUTIONS} == {"fp32"}
 
@@ -78,8 +82,31 @@ def test_the_executed_graph_does_not_ship() -> None:
 
 
 def test_where_the_graph_cant_be_written_nothing_is_claimed(monkeypatch) -> None:
-    real = runtime._keep_graph
-    monkeypatch.setattr(runtime, "_keep_graph", lambda o, path: real(o, path / "no" / "folder"))
+    real = runner.keep_graph
+    monkeypatch.setattr(runner, "keep_graph", lambda o, path: real(o, path / "no" / "folder"))
     built = engine(block())
     assert (built.proof["layers"], built.proof["nodes"]) == ({}, {})
     assert "can't be written" in built.log[0]
+
+
+def test_without_optimisations_no_graph_is_written_and_none_is_read(monkeypatch) -> None:
+    """The file is what is executed; oracles and guards compile so all the time, and never ask."""
+    done: list[str] = []
+
+    def counted(module, name):
+        real = getattr(module, name)
+
+        def call(*given):
+            done.append(name)
+            return real(*given)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(runner, "keep_graph")
+    counted(onnx, "load_model_from_string")
+    built = engine(block(), optimise=False)
+    assert done == []
+    assert built.proof == {"provider": "CPUExecutionProvider", "layers": {}, "nodes": {}}
+    assert built.log == ()
+    engine(block())
+    assert done == ["keep_graph", "load_model_from_string", "load_model_from_string"]

@@ -91,7 +91,7 @@ def test_the_signatures_sizes_and_ranges_reach_openvino():
         "outputs": ["y"],
     }
     runner = Runner(engine.files, spec)
-    (port,) = runner._compiled.inputs
+    (port,) = runner.compiled.inputs
     assert str(port.get_partial_shape()).strip("<>").endswith("[1,1,16..64,32]")
     runner.close()
     runner.close()

@@ -67,14 +67,14 @@ def test_a_lower_precision_that_nobody_asked_for_is_an_error(monkeypatch):
     if not cpu_can("BF16"):
         assert ov.Core().get_property("CPU", "INFERENCE_PRECISION_HINT") == ov.Type.f32
         return
-    from roadworthy.backends.openvino import runtime
+    from roadworthy.backends.openvino.runtime import compiling
 
-    real = runtime._properties
+    real = compiling.properties
 
     def deaf(device, spec):
         return {**real(device, spec), "INFERENCE_PRECISION_HINT": "bf16"}
 
-    monkeypatch.setattr(runtime, "_properties", deaf)
+    monkeypatch.setattr(compiling, "properties", deaf)
     with pytest.raises(CompileError, match=r"f32 was asked for, but OpenVINO executes .* in bf16"):
         compiled(network(NAMED, convnet_weights()))
 
