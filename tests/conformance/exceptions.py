@@ -5,7 +5,8 @@ that a test can't be refused for another reason than the one given), `tests`, an
 the machine `unless_locale` (the group counts only where that locale isn't installed).
 
 `<backend>_wrong.json` is a list of groups: `kind`, `reason`, `caught` (whether verification against
-the expected answers must fail; false only where the difference is rounding), `tests`.
+the expected answers must fail; false only where the difference is rounding), `tests`, and where other
+processors get it right `unless_cpu` (the group counts only where that instruction set is missing).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import locale
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from roadworthy.core.cpus import cpu_features
 
 HERE = Path(__file__).parent
 
@@ -37,6 +40,7 @@ class Wrong:
     reason: str
     caught: bool
     tests: tuple[str, ...]
+    unless_cpu: str | None = None
 
 
 @cache
@@ -49,9 +53,11 @@ def refusals(backend: str) -> dict[str, Refusal]:
 
 @cache
 def wrongs(backend: str) -> dict[str, Wrong]:
-    """Return the tests that a backend answers otherwise than the standard."""
+    """Return the tests that a backend answers otherwise than the standard on this machine."""
     groups = [_group(Wrong, data) for data in _read(f"{backend}_wrong.json")]
-    return {test: group for group in groups for test in group.tests}
+    here = cpu_features() or frozenset()
+    held = [group for group in groups if group.unless_cpu not in here]
+    return {test: group for group in held for test in group.tests}
 
 
 def listed(backend: str) -> list[str]:
