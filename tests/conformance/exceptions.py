@@ -5,8 +5,9 @@ that a test can't be refused for another reason than the one given), `tests`, an
 the machine `unless_locale` (the group counts only where that locale isn't installed).
 
 `<backend>_wrong.json` is a list of groups: `kind`, `reason`, `caught` (whether verification against
-the expected answers must fail; false only where the difference is rounding), `tests`, and where other
-processors get it right `unless_cpu` (the group counts only where that instruction set is missing).
+the expected answers must fail; false only where the difference is rounding), `tests`, and where
+other processors get it right `unless_cpu` (the group counts only where that instruction set is
+missing).
 """
 
 from __future__ import annotations
