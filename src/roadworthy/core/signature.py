@@ -261,7 +261,8 @@ def _bind_one(
         f"input {spec.name!r} has shape {list(array.shape)}, the network takes "
         f"[{','.join(map(str, spec.shape))}]",
         where=str(spec),
-        remedy="give samples of that shape, or state the axes that may vary with --inputs",
+        remedy="give arrays of that shape; to let axes vary, state them when it is compiled: "
+        "--inputs, or inputs= in Python",
     )
     if array.ndim != len(spec.shape):
         raise wrong

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from roadworthy.backends.device import device_run
+from roadworthy.backends.device import device_refusal, device_run
 from roadworthy.backends.many import run_each
 from roadworthy.core.errors import UnavailableError
 from roadworthy.core.signature import Answers, Array, Signature, TensorSpec
@@ -40,6 +40,7 @@ class Exchanging:
         self.times_itself = getattr(runner, "times_itself", False)
         # On the GPU, those of other element types are left to `run`.
         self.run_device = device_run(runner)
+        self.device_refusal = device_refusal(runner)
         self._inputs = {s.name: _RAW[s.dtype] for s in signature.inputs if s.dtype in _RAW}
         self._outputs = {s.name: _dtype(s.dtype) for s in signature.outputs if s.dtype in _RAW}
 
