@@ -95,10 +95,14 @@ class EngineModule(nn.Module):
 
         Raises:
             InputError: inputs that aren't those of the signature.
-            UsageError: an input requires a gradient while gradients are recorded, or torch traces.
+            UsageError: an input requires a gradient while gradients are recorded, or torch traces
+                or exports.
             UnavailableError: the engine's runtime or device isn't here.
             RunError: the runtime failed.
         """
+        if torch.compiler.is_dynamo_compiling():  # a graph ends here; the next begins after it
+            eager = torch.compiler.disable(self.forward)  # type: ignore[no-untyped-call]
+            return eager(*args, **kwargs)
         engine = self._engine
         feed = engine.calling.bind(args, kwargs)
         device = one_device(feed)

@@ -140,6 +140,22 @@ def test_gradients_are_refused_where_they_would_be_lost(engine):
     assert not y.requires_grad
     with pytest.warns(DeprecationWarning), pytest.raises(roadworthy.UsageError, match="tracing"):
         torch.jit.trace(engine, (torch.ones(2, 3),))
+    with pytest.raises(roadworthy.UsageError, match="tracing"):
+        torch.export.export(engine, (torch.ones(2, 3),))
+    with pytest.raises(roadworthy.InputError, match="can't be read") as caught:
+        torch.vmap(engine)(torch.ones(2, 2, 3))
+    assert "torch.vmap" in caught.value.remedy
+
+
+def test_torch_compile_leaves_it_as_it_is(network, engine):
+    whole = nn.Sequential(nn.Linear(3, 3), engine, nn.Linear(2, 2))
+    compiled = torch.compile(whole, backend="eager")
+    with torch.no_grad():
+        for rows in (2, 3, 5):
+            x = torch.randn(rows, 3)
+            torch.testing.assert_close(compiled(x), whole(x))
+        with pytest.raises(roadworthy.InputError, match="shape"):
+            compiled(torch.randn(9, 3))
 
 
 @pytest.mark.parametrize(

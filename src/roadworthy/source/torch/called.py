@@ -125,12 +125,14 @@ def refuse_gradients(feed: Mapping[str, torch.Tensor]) -> None:
     """Refuse what would be silently wrong: a gradient that ends here, an answer that is frozen.
 
     Raises:
-        UsageError: torch traces, or an input requires a gradient while gradients are recorded.
+        UsageError: torch traces or exports, or an input requires a gradient while gradients are
+            recorded.
     """
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if tracing or torch.compiler.is_exporting():
         raise UsageError(
             "torch is tracing: the engine's answer would become a constant",
-            where="torch.jit.trace",
+            where="torch.jit.trace, torch.export or torch.onnx.export",
             remedy="trace or export the network itself",
         )
     if not torch.is_grad_enabled():

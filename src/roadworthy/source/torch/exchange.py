@@ -43,7 +43,7 @@ def as_array(name: str, tensor: torch.Tensor) -> Array:
         raise InputError(
             f"input {name!r} can't be read as an array: {str(error).splitlines()[0]}",
             where=f"input {name!r}: a {tensor.dtype} tensor, {tensor.layout}, on {tensor.device}",
-            remedy="give a dense tensor that holds values",
+            remedy="give a dense tensor that holds values; none does in torch.vmap or torch.func",
         ) from error
 
 
