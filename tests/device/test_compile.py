@@ -187,13 +187,6 @@ def test_what_fails_on_the_gpu_is_raised_and_changes_nothing(engine, runner):
     assert "run" not in runner.calls
 
 
-def test_values_that_are_negated_when_read_are_right(engine, runner):
-    x = torch.randn(1, 4, dtype=torch.complex64, device="cuda").conj().imag
-    assert x.is_neg()
-    assert torch.equal(engine(x), 2 * x + 1)
-    assert "run" not in runner.calls
-
-
 def test_inputs_that_do_not_fit_are_refused_on_the_gpu_too(engine, runner):
     for wrong in (
         torch.ones(1, 9, device="cuda"),

@@ -74,13 +74,13 @@ def test_gpu_numbers(device, number):
 
 def test_memory_is_values_in_c_order():
     negative = torch.tensor([1 + 2j, 3 - 4j]).conj().imag
-    assert negative.is_neg()
-    for tensor in (negative, negative.clone(), torch.randn(3, 2).T):
+    for tensor in (negative, negative[:1], torch.randn(3, 2).T):  # one element is contiguous
         found = compact(tensor)
         # As a GPU would read it.
         raw = torch.empty(0).set_(found.untyped_storage())
         at = found.storage_offset()
         assert torch.equal(raw[at : at + found.numel()].reshape(found.shape), tensor)
+    assert negative.is_neg() and negative[:1].is_contiguous()
     plain = torch.randn(2, 3)
     assert compact(plain).data_ptr() == plain.data_ptr()
 
