@@ -15,21 +15,20 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from roadworthy.backends.base import Session
 from roadworthy.bundle.packed import Packed, open_packed, pack, unpack
-from roadworthy.core.errors import BundleError, InputError, MissingExtraError, RunError, UsageError
+from roadworthy.core.errors import BundleError, MissingExtraError, UsageError
 from roadworthy.core.signature import Signature
 
 try:
     import torch
     from torch import nn
 
-    from roadworthy.source.torch.exchange import as_array, as_tensor, gpu_of, room_for_outputs
-    from roadworthy.source.torch.structure import check_structure, rebuild
+    from roadworthy.source.torch.called import Calling, one_device, refuse_gradients
+    from roadworthy.source.torch.running import TensorRuns
 except ImportError as error:
     raise MissingExtraError("torch", "torch", "an engine as a torch.nn.Module") from error
 
@@ -44,8 +43,9 @@ class EngineModule(nn.Module):
     Inputs are tensors of the signature's dtypes and shapes, all on one device; results come back on
     that device. On the CPU they share memory with the engine's own arrays; CUDA tensors go to a
     TensorRT engine in this process without a copy, on torch's current stream, and to any other
-    engine through the host. No gradient flows through: where gradients are being recorded, an input
-    that requires one is refused. Each thread opens a session of its own when it first calls.
+    engine through the host, which a warning says once. No gradient flows through: where
+    gradients are being recorded, an input that requires one is refused. Each thread opens a session
+    of its own when it first calls.
 
     Its state is its bundle, as one `uint8` tensor; every digest in it is checked on loading. It may
     stand anywhere within other modules, and be copied and pickled.
@@ -95,20 +95,19 @@ class EngineModule(nn.Module):
 
         Raises:
             InputError: inputs that aren't those of the signature.
-            UsageError: an input requires a gradient while gradients are recorded, or torch traces.
+            UsageError: an input requires a gradient while gradients are recorded, or torch traces
+                or exports.
             UnavailableError: the engine's runtime or device isn't here.
             RunError: the runtime failed.
         """
+        if torch.compiler.is_dynamo_compiling():  # a graph ends here; the next begins after it
+            eager = torch.compiler.disable(self.forward)  # type: ignore[no-untyped-call]
+            return eager(*args, **kwargs)
         engine = self._engine
-        feed = engine.bind(args, kwargs)
-        device = _device_of(feed)
-        _refuse_gradients(feed)
-        tensors = engine.run_on_gpu(feed, device)
-        if tensors is None:
-            arrays = {name: as_array(name, tensor) for name, tensor in feed.items()}
-            answers = engine.session().run(arrays)
-            tensors = {name: as_tensor(array, device) for name, array in answers.items()}
-        return engine.result(tensors)
+        feed = engine.calling.bind(args, kwargs)
+        device = one_device(feed)
+        refuse_gradients(feed)
+        return engine.calling.result(engine.runs.run(engine.session(), feed, device))
 
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode.
@@ -162,10 +161,10 @@ class _Loaded:
         self.packed_array: Packed = packed.numpy()
         self._name = name
         self.bundle = open_packed(self.packed_array, name)
-        self._inputs = tuple(spec.name for spec in self.bundle.signature.inputs)
-        self._positional, self._returns = _calling(self.bundle.certificate(), self, name)
+        stated = self.bundle.certificate().get("calling")
+        self.calling = Calling(self.bundle.signature, stated, f"{name}: the certificate's calling")
+        self.runs = TensorRuns(self.bundle.record().target.device)
         self._threads = threading.local()
-        self._gpu_refused = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle the bytes; sessions are opened anew."""
@@ -181,56 +180,6 @@ class _Loaded:
         if held is None or held.process != os.getpid():  # a fork has its parent's sessions
             held = self._threads.held = _Held(self.bundle.engine().open())
         return held.session
-
-    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Return the arguments by the inputs' names."""
-        if len(args) > self._positional:
-            raise InputError(
-                f"{len(args)} inputs were given by position, of which it takes {self._positional}",
-                where=f"the engine takes {', '.join(self._inputs)}",
-                remedy="give those that it was compiled with; the others by name",
-            )
-        feed = dict(zip(self._inputs, args, strict=False))
-        if twice := sorted(feed.keys() & kwargs.keys()):
-            raise InputError(f"input {twice[0]!r} is given twice", where="by position and by name")
-        feed |= kwargs
-        for name, value in feed.items():
-            if not isinstance(value, torch.Tensor):
-                raise InputError(
-                    f"input {name!r} is a {type(value).__name__}, not a tensor",
-                    where=f"the engine takes {', '.join(self._inputs)}",
-                    remedy="give a torch.Tensor, and leave out what it wasn't compiled with",
-                )
-        return feed
-
-    def run_on_gpu(
-        self, feed: Mapping[str, torch.Tensor], device: torch.device
-    ) -> dict[str, torch.Tensor] | None:
-        """Run CUDA tensors in place, on the current stream; None where that can't be."""
-        if device.type != "cuda" or self._gpu_refused:
-            return None
-        session = self.session()
-        run = session.run_device
-        if run is None or device.index != gpu_of(self.bundle.record().target.device):
-            return None
-        given = {name: tensor.detach().contiguous() for name, tensor in feed.items()}
-        outputs = room_for_outputs(session.signature, given, device)
-        if outputs is None:
-            return None
-        with torch.cuda.device(device):
-            stream = torch.cuda.current_stream(device).cuda_stream
-            try:
-                run(given, outputs, stream)
-            except RunError:
-                # Some networks it runs from the host only, e.g. where a size is an input's value.
-                # What is really wrong fails there too.
-                self._gpu_refused = True
-                return None
-        return outputs
-
-    def result(self, tensors: Mapping[str, torch.Tensor]) -> Any:
-        """Put the outputs together as the network returns them."""
-        return rebuild(self._returns, tensors)
 
 
 class _Held:
@@ -263,57 +212,3 @@ def _checked_state(state: object) -> torch.Tensor:
             remedy="save the module after an engine was compiled or loaded",
         )
     return state.detach().cpu().contiguous()
-
-
-def _calling(
-    certificate: Mapping[str, Any], engine: _Loaded, name: str
-) -> tuple[int, dict[str, Any]]:
-    """Return how many inputs may be given by position, and what the result looks like.
-
-    An ONNX file says neither: all of them may, and the result is the only output, or a dict.
-    """
-    signature = engine.bundle.signature
-    outputs = [spec.name for spec in signature.outputs]
-    calling = certificate.get("calling")
-    if calling is None:
-        leaves = [{"kind": "tensor", "name": output} for output in outputs]
-        returns = {"kind": "dict", "keys": outputs, "items": leaves}
-        return len(signature.inputs), returns if len(leaves) != 1 else leaves[0]
-    where = f"{name}: the certificate's calling"
-    positional = calling.get("positional") if isinstance(calling, dict) else None
-    if not isinstance(positional, int) or not 0 <= positional <= len(signature.inputs):
-        raise BundleError(
-            f"{positional!r} isn't a number of the network's inputs",
-            where=where,
-            remedy="the bundle was changed; deploy again",
-        )
-    return positional, check_structure(calling.get("returns"), outputs, where)
-
-
-def _device_of(feed: Mapping[str, torch.Tensor]) -> torch.device:
-    devices = {tensor.device for tensor in feed.values()}
-    if len(devices) > 1:
-        raise InputError(
-            "the inputs are on several devices",
-            where=", ".join(f"{name}: {tensor.device}" for name, tensor in feed.items()),
-            remedy="bring them to one, e.g. x.to('cuda')",
-        )
-    return devices.pop() if devices else torch.device("cpu")
-
-
-def _refuse_gradients(feed: Mapping[str, torch.Tensor]) -> None:
-    """Refuse what would be silently wrong: a gradient that ends here, an answer that is frozen."""
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        raise UsageError(
-            "torch is tracing: the engine's answer would become a constant",
-            remedy="trace or export the network itself",
-        )
-    if not torch.is_grad_enabled():
-        return
-    for name, tensor in feed.items():
-        if tensor.requires_grad:
-            raise UsageError(
-                f"input {name!r} requires a gradient, and none flows through an engine",
-                where=f"input {name!r}",
-                remedy="call it under torch.no_grad(), or give x.detach()",
-            )

@@ -20,6 +20,7 @@ sys.path.append(str(Path(sys.argv[1]).parent))
 runtime = importlib.import_module(Path(sys.argv[1]).name)
 
 runner = runtime.Runner({"engine.plan": Path(sys.argv[2]).read_bytes()}, {})
+assert not runner.device_refusal, runner.device_refusal
 cuda = runtime.cuda_here()
 image = np.random.default_rng(0).standard_normal((2, 1, 64, 64)).astype(np.float32)
 expected = runner.run({"image": image})["y"]

@@ -63,7 +63,12 @@ def test_tensorrt_answers_as_the_module_does_on_the_gpu(
     image = torch.randn(2, 3, 64, 64, device="cuda")
     with torch.no_grad():
         wanted = module(image, mask)
-    for found in (engine(image, mask), again(image=image, mask=mask)):
+    if TARGET.where is None:
+        answers = engine(image, mask), again(image=image, mask=mask)
+    else:
+        with pytest.warns(UserWarning, match="in this process"):
+            answers = engine(image, mask), again(image=image, mask=mask)
+    for found in answers:
         for one, other in ((found["y"], wanted["y"]), (found["seen"][0], wanted["seen"][0])):
             assert one.device == other.device
             assert (one - other).norm() <= limit * other.norm()
@@ -72,7 +77,9 @@ def test_tensorrt_answers_as_the_module_does_on_the_gpu(
 
 def test_an_engine_on_the_cpu_takes_cuda_tensors_through_the_host(engine):
     x = torch.randn(1, 8, device="cuda")
-    y = engine(x)
+    with pytest.warns(UserWarning, match="only an engine of TensorRT") as warned:
+        y = engine(x)
+    assert warned[0].filename == __file__
     assert y.device == x.device
     torch.testing.assert_close(y, 2 * x + 1)
     with pytest.raises(roadworthy.UsageError, match="gradient"):
@@ -81,7 +88,8 @@ def test_an_engine_on_the_cpu_takes_cuda_tensors_through_the_host(engine):
     state = {name: value.cuda() for name, value in engine.state_dict().items()}
     again = roadworthy.EngineModule()
     again.load_state_dict(state)
-    assert torch.equal(again(x.detach()), y)
+    with pytest.warns(UserWarning, match="copied to the host"):
+        assert torch.equal(again(x.detach()), y)
 
 
 class Seen:
@@ -96,15 +104,16 @@ class OnTheGpu:
 
     def __init__(self):
         self.calls = []
-        self.refuses = False
+        self.device_refusal = ""
+        self.fails = None
 
     def run(self, feed):
         self.calls.append("run")
         return {"y:0": 2 * feed["image"] + 1}
 
     def run_device(self, feed, outputs=None, stream=None):
-        if self.refuses:
-            raise RunError("an input is read by its value; use run()")
+        if self.fails is not None:
+            raise self.fails
         self.calls.append(stream)
         with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
             x = torch.as_tensor(Seen(feed["image"]), device="cuda")
@@ -157,13 +166,25 @@ def test_work_is_queued_on_torchs_current_stream(engine, runner):
 
 
 def test_what_cannot_run_in_place_goes_through_the_host(engine, runner):
-    runner.refuses = True
+    runner.device_refusal = "'image' is a shape, which TensorRT keeps in host memory"
     x = torch.randn(1, 4, device="cuda")
+    with pytest.warns(UserWarning, match="'image' is a shape"):
+        engine(x)
     for _ in range(2):
         y = engine(x)
         assert y.device == x.device
         torch.testing.assert_close(y, 2 * x + 1)
-    assert runner.calls == ["run", "run"]
+    assert runner.calls == ["run", "run", "run"]
+
+
+def test_what_fails_on_the_gpu_is_raised_and_changes_nothing(engine, runner):
+    runner.fails = RunError("out of memory")
+    x = torch.randn(1, 4, device="cuda")
+    with pytest.raises(RunError, match="out of memory"):
+        engine(x)
+    runner.fails = None
+    assert torch.equal(engine(x), 2 * x + 1)
+    assert "run" not in runner.calls
 
 
 def test_inputs_that_do_not_fit_are_refused_on_the_gpu_too(engine, runner):

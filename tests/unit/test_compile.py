@@ -20,6 +20,7 @@ from torch import nn
 import roadworthy
 from roadworthy.core.errors import BundleError
 from tests.unit.source.torch.networks import Boxes, Embedding, OptionalMask
+from tests.unit.source.torch.simulated_gpu import gpu, there
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FP32 = {"rtol": 1e-4, "atol": 1e-5}
@@ -139,6 +140,22 @@ def test_gradients_are_refused_where_they_would_be_lost(engine):
     assert not y.requires_grad
     with pytest.warns(DeprecationWarning), pytest.raises(roadworthy.UsageError, match="tracing"):
         torch.jit.trace(engine, (torch.ones(2, 3),))
+    with pytest.raises(roadworthy.UsageError, match="tracing"):
+        torch.export.export(engine, (torch.ones(2, 3),))
+    with pytest.raises(roadworthy.InputError, match="can't be read") as caught:
+        torch.vmap(engine)(torch.ones(2, 2, 3))
+    assert "torch.vmap" in caught.value.remedy
+
+
+def test_torch_compile_leaves_it_as_it_is(network, engine):
+    whole = nn.Sequential(nn.Linear(3, 3), engine, nn.Linear(2, 2))
+    compiled = torch.compile(whole, backend="eager")
+    with torch.no_grad():
+        for rows in (2, 3, 5):
+            x = torch.randn(rows, 3)
+            torch.testing.assert_close(compiled(x), whole(x))
+        with pytest.raises(roadworthy.InputError, match="shape"):
+            compiled(torch.randn(9, 3))
 
 
 @pytest.mark.parametrize(
@@ -155,11 +172,24 @@ def test_gradients_are_refused_where_they_would_be_lost(engine):
         ((torch.ones(2, 3),), {"mask": torch.ones(2, 3)}, "unknown"),
         ((torch.ones(2, 3),) * 2, {}, "by position"),
         ((torch.ones(2, 3, device="meta"),), {}, "can't be read"),
+        ((torch.ones(2, 3).to_sparse(),), {}, "sparse_coo"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(engine, args, kwargs, said):
-    with pytest.raises(roadworthy.InputError, match=said):
+    with pytest.raises(roadworthy.InputError, match=said) as caught:
         engine(*args, **kwargs)
+    assert caught.value.where
+    assert caught.value.remedy
+
+
+def test_inputs_on_several_devices_are_refused():
+    engine = roadworthy.compile(
+        seeded(Embedding), (torch.tensor([[1, 2]]), torch.tensor([[True, False]])), threads=1
+    )
+    with pytest.raises(roadworthy.InputError, match="several devices") as caught:
+        engine(torch.tensor([[1, 2]]), torch.tensor([[True, False]], device="meta"))
+    assert "cpu" in caught.value.where
+    assert "meta" in caught.value.where
 
 
 def test_results_have_the_networks_structure():
@@ -380,6 +410,18 @@ def test_it_is_copied_and_pickled(engine, tmp_path):
     torch.save(nn.Sequential(engine), tmp_path / "whole.pt")
     whole = torch.load(tmp_path / "whole.pt", weights_only=False)
     assert torch.equal(whole(x), y)
+
+
+def test_cuda_tensors_through_the_host_are_told_to_who_called(engine):
+    x = torch.randn(2, 3)
+    twin = copy.deepcopy(engine)
+    with pytest.MonkeyPatch.context() as patch, gpu(patch):
+        with pytest.warns(UserWarning, match="CUDA tensors are copied to the host") as warned:
+            y = twin(there(x, "cuda:0"))
+        assert [warning.filename for warning in warned] == [__file__]
+        assert y.device == torch.device("cuda:0")
+        assert torch.equal(twin(there(x, "cuda:0")).held, y.held)
+    assert torch.equal(engine(x), y.held)
 
 
 def test_every_thread_has_a_session_of_its_own(network, engine):

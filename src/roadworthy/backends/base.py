@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from roadworthy.backends.device import DeviceRun, device_run, stand_ins
+from roadworthy.backends.device import DeviceRun, device_refusal, device_run, stand_ins
 from roadworthy.core.closing import Closing
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.signature import Answers, Array, Feed, Signature
@@ -128,7 +128,8 @@ class Runner(Protocol):
 
     An optional attribute `times_itself` is true where `time` must be asked, because calling `run`
     from here would measure the way there too. An optional method `run_many` overlaps runs: see
-    `backends.many.run_each`. An optional `run_device` is a `backends.device.DeviceRun`.
+    `backends.many.run_each`. An optional `run_device` is a `backends.device.DeviceRun`, unless an
+    optional text `device_refusal` says why not for this network.
     """
 
     def run(self, feed: dict[str, Array]) -> Answers:
@@ -307,6 +308,11 @@ class Session(Closing):
     def run_device(self) -> DeviceRun | None:
         """As `run`, for arrays on the GPU that stay there; None where this engine can't do that."""
         return None if device_run(self.runner) is None else self._run_device
+
+    @property
+    def device_refusal(self) -> str:
+        """Why there is no `run_device`; "" where there is one."""
+        return device_refusal(self.runner)
 
     def _run_device(
         self,

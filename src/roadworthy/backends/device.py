@@ -1,4 +1,9 @@
-"""Arrays that are on the GPU already, through an engine in this process, without a copy."""
+"""Arrays that are on the GPU already, through an engine in this process, without a copy.
+
+Whether an engine can run so is known once it is open. A runner that can has `run_device`; one that
+has it, but not for this network, says why in `device_refusal`. Whoever wraps a runner passes both
+on.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,7 @@ class DeviceRun(Protocol):
 
     Raises:
         InputError: names, dtypes or shapes that the signature doesn't allow.
-        RunError: the runtime failed, or can't run this network so: then use `run`.
+        RunError: the runtime failed.
         UsageError: the session is closed, or in use by another thread.
     """
 
@@ -37,9 +42,17 @@ class DeviceRun(Protocol):
 
 
 def device_run(runner: Any) -> DeviceRun | None:
-    """Return a runner's `run_device`, None where it can't. Whoever wraps a runner passes it on."""
+    """Return a runner's `run_device`, None where it can't run its network so."""
     found: DeviceRun | None = getattr(runner, "run_device", None)
-    return found
+    return None if device_refusal(runner) else found
+
+
+def device_refusal(runner: Any) -> str:
+    """Say why `device_run` is None, "" where it isn't."""
+    why: str = getattr(runner, "device_refusal", "")
+    if why or getattr(runner, "run_device", None) is not None:
+        return why
+    return "only an engine of TensorRT, in this process, takes arrays on the GPU"
 
 
 def stand_ins(feed: Mapping[str, Any]) -> dict[str, Array]:

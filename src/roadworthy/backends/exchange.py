@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from roadworthy.backends.base import Runner
-from roadworthy.backends.device import device_run
+from roadworthy.backends.device import device_refusal, device_run
 from roadworthy.backends.many import run_each
 from roadworthy.core.signature import Answers, Array, Signature
 
@@ -105,6 +105,7 @@ class Exchanging:
         self.times_itself = getattr(runner, "times_itself", False)
         # On the GPU, arrays of types that NumPy lacks are left to `run`.
         self.run_device = device_run(runner)
+        self.device_refusal = device_refusal(runner)
 
     def run(self, feed: dict[str, Array]) -> Answers:
         """Run once."""

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from roadworthy.backends.base import Runner, Say, quiet
-from roadworthy.backends.device import device_run
+from roadworthy.backends.device import device_refusal, device_run
 from roadworthy.backends.many import run_each
 from roadworthy.core.errors import (
     CompileError,
@@ -138,6 +138,7 @@ class _Owning:
         self._place = place
         self.times_itself = getattr(runner, "times_itself", False)
         self.run_device = device_run(runner)
+        self.device_refusal = device_refusal(runner)
 
     def run(self, feed: dict[str, Array]) -> Answers:
         return self._runner.run(feed)
@@ -193,6 +194,7 @@ class _HereRunner:
         self._name = name
         self.times_itself = hasattr(runner, "time")
         self.run_device = self._run_device if device_run(runner) else None
+        self.device_refusal = device_refusal(runner)
 
     def run(self, feed: dict[str, Array]) -> Answers:
         # Not `with translated(…)`: that costs a microsecond more, on the hot path.

@@ -208,7 +208,7 @@ class Signature:
             raise InputError(
                 f"inputs don't match: missing {missing or 'none'}, unknown {unknown or 'none'}",
                 where=f"the network takes {_names(self.inputs)}",
-                remedy="name the arrays as the network names its inputs",
+                remedy="give exactly these inputs, by these names",
             )
         for spec in self.inputs:
             _bind_one(spec, feed[spec.name], bound, self.dims)
@@ -257,20 +257,27 @@ def _bind_one(
         )
     if spec.shape is None:
         return
-    wrong = InputError(
-        f"input {spec.name!r} has shape {list(array.shape)}, the network takes "
-        f"[{','.join(map(str, spec.shape))}]",
-        where=str(spec),
-        remedy="give samples of that shape, or state the axes that may vary with --inputs",
-    )
     if array.ndim != len(spec.shape):
-        raise wrong
+        raise _wrong_shape(spec, spec.shape, array)
     for axis, size in zip(spec.shape, array.shape, strict=True):
         if isinstance(axis, int):
             if axis != size:
-                raise wrong
-        elif bound.setdefault(axis.name, size) != size or not dims[axis.name].allows(size):
-            raise wrong
+                raise _wrong_shape(spec, spec.shape, array)
+        elif not dims[axis.name].allows(size):
+            raise _wrong_shape(spec, spec.shape, array)
+        elif bound.setdefault(axis.name, size) != size:
+            also = f", and {axis.name} is {bound[axis.name]} already"
+            raise _wrong_shape(spec, spec.shape, array, also)
+
+
+def _wrong_shape(spec: TensorSpec, shape: Shape, array: Array, also: str = "") -> InputError:
+    return InputError(
+        f"input {spec.name!r} has shape {list(array.shape)}, the network takes "
+        f"[{','.join(map(str, shape))}]{also}",
+        where=str(spec),
+        remedy="give arrays of that shape; to let axes vary, state them when it is compiled: "
+        "--inputs, or inputs= in Python",
+    )
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:

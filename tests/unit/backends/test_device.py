@@ -10,6 +10,7 @@ import pytest
 
 from roadworthy.backends.base import Session
 from roadworthy.backends.place import Here, open_runner
+from roadworthy.backends.tensorrt.exchange import Exchanging
 from roadworthy.core.errors import InputError, RunError, UsageError
 from roadworthy.core.signature import Dim, Signature, TensorSpec
 from tests import models
@@ -75,6 +76,23 @@ def test_a_closed_session_refuses(session):
 def test_none_where_the_runtime_has_no_such_thing_or_is_elsewhere():
     with models.engine(models.perceptron()).open() as session:
         assert session.run_device is None
+        assert "only an engine of TensorRT" in session.device_refusal
     with Session(SIGNATURE, open_runner(RUNTIME, None, True, {}, {})) as session:
         assert session.run_device is None
     assert Here(RUNTIME).open({}, {}).run_device is not None
+
+
+def test_a_network_that_cannot_run_so_is_known_beforehand(monkeypatch):
+    """Whatever wraps the runner hands its reason on."""
+    monkeypatch.setattr(device_runtime.Runner, "device_refusal", "'n' is a shape", raising=False)
+    runner = Exchanging(open_runner(RUNTIME, None, False, {}, {}), SIGNATURE)
+    with Session(SIGNATURE, runner) as session:
+        assert session.run_device is None
+        assert session.device_refusal == "'n' is a shape"
+        x = models.normal(3, 2)
+        np.testing.assert_array_equal(session.run({"x": x})["y"], 2 * x)
+    monkeypatch.undo()
+    runner = Exchanging(open_runner(RUNTIME, None, False, {}, {}), SIGNATURE)
+    with Session(SIGNATURE, runner) as session:
+        assert session.run_device is not None
+        assert session.device_refusal == ""

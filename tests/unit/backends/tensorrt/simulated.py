@@ -204,12 +204,17 @@ class Context:
 
 
 class Plan:
-    """One input "x", one output "y"; `most` contexts fit; with `grows`, y's size depends on x."""
+    """One input "x", one output "y"; `most` contexts fit; with `grows`, y's size depends on x.
+
+    `on_host` are those read or written as values there, `integers` those of type INT32: a plan with
+    one of these two opens like the real one, and can't be run.
+    """
 
     num_io_tensors, num_optimization_profiles = 2, 1
 
-    def __init__(self, gpu, grows=False, most=100):
+    def __init__(self, gpu, grows=False, most=100, on_host="", integers=""):
         self.gpu, self.grows, self.most = gpu, grows, most
+        self.on_host, self.integers = on_host, integers
         self.fails = lambda stream: False
         self.alive: weakref.WeakSet[Context] = weakref.WeakSet()
 
@@ -227,10 +232,10 @@ class Plan:
         return {"x": "in", "y": "out"}[name]
 
     def get_tensor_dtype(self, name):
-        return SimpleNamespace(name="FLOAT")
+        return SimpleNamespace(name="INT32" if name in self.integers else "FLOAT")
 
     def get_tensor_location(self, name):
-        return "device"
+        return "host" if name in self.on_host else "device"
 
     def get_tensor_components_per_element(self, name):
         return -1

@@ -5,23 +5,8 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 
-from roadworthy.backends.tensorrt.runtime import Runner, engine
 from roadworthy.backends.tensorrt.runtime.manycalls import LANES
-from tests.unit.backends.tensorrt.simulated import Gpu, Plan, tensorrt
-
-
-@pytest.fixture
-def opened(monkeypatch):
-    """Return a function that opens a runner on a simulated GPU."""
-
-    def make(gpu=None, graphs=True, **how):
-        gpu = gpu or Gpu()
-        plan = Plan(gpu, **how)
-        monkeypatch.setattr(engine, "import_tensorrt", lambda: tensorrt(plan))
-        monkeypatch.setattr(engine, "cuda_here", lambda: gpu)
-        return Runner({"engine.plan": b""}, {"graphs": graphs}), plan, gpu
-
-    return make
+from tests.unit.backends.tensorrt.simulated import Gpu
 
 
 def feeds(count, sizes=(4,)):

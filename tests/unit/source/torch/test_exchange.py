@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from roadworthy.core.errors import InputError
-from roadworthy.core.inputspec import parse_inputs
-from roadworthy.core.signature import Signature, TensorSpec
-from roadworthy.source.torch.exchange import as_array, as_tensor, gpu_of, room_for_outputs
+from roadworthy.source.torch.exchange import as_array, as_tensor
 
 CPU = torch.device("cpu")
 
@@ -56,44 +54,3 @@ def test_strides_scalars_and_read_only_arrays():
 def test_tensors_without_plain_values_are_refused(tensor):
     with pytest.raises(InputError, match="input 'x' can't be read"):
         as_array("x", tensor)
-
-
-def signature(inputs, *outputs):
-    (spec,) = parse_inputs([inputs])
-    return Signature((TensorSpec(spec.name, spec.dtype or "float32", spec.shape),), outputs)
-
-
-def test_room_for_outputs_takes_the_sizes_of_the_inputs():
-    given = signature("x[n=1..8,3]")
-    (n, _) = given.inputs[0].shape
-    made = room_for_outputs(
-        Signature(given.inputs, (TensorSpec("y", "int64", (n, 2)), TensorSpec("z", "bool", (4,)))),
-        {"x": torch.ones(5, 3)},
-        CPU,
-    )
-    assert [(t.shape, t.dtype) for t in made.values()] == [
-        ((5, 2), torch.int64),
-        ((4,), torch.bool),
-    ]
-
-
-@pytest.mark.parametrize(
-    "output",
-    [TensorSpec("y", "float32", None), TensorSpec("y", "bfloat16", (2,))],
-    ids=["rank unknown", "no NumPy type"],
-)
-def test_what_must_go_through_the_host(output):
-    given = signature("x[n=0..8,3]", output)
-    assert room_for_outputs(given, {"x": torch.ones(5, 3)}, CPU) is None
-    same = signature("x[n=0..8,3]", TensorSpec("y", "float32", given.inputs[0].shape))
-    assert room_for_outputs(same, {"x": torch.ones(0, 3)}, CPU) is None
-    other = signature("x[3]", TensorSpec("y", "float32", (given.inputs[0].shape[0],)))
-    assert room_for_outputs(other, {"x": torch.ones(3)}, CPU) is None
-
-
-@pytest.mark.parametrize(
-    ("device", "number"), [(None, 0), ("cuda", 0), ("gpu:2", 2), ("cuda:1", 1), ("3", 3)]
-)
-def test_gpu_numbers(device, number):
-    """As the TensorRT runtime's own `device_index` reads them."""
-    assert gpu_of(device) == number

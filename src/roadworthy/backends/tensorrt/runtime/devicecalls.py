@@ -7,10 +7,18 @@ from typing import Any, Dict, Optional, Tuple
 from .arrays import DeviceArray, DeviceView
 from .binding import Binding
 from .engine import Engine
+from .plan import known_sizes
 
 
 class DeviceCalls(Engine):
-    """Calls with arrays that are on the GPU already."""
+    """Calls with arrays that are on the GPU already.
+
+    `device_refusal` says why this network can't be called so, "" where it can.
+    """
+
+    def __init__(self, files: Dict[str, bytes], spec: Dict[str, Any]) -> None:
+        super().__init__(files, spec)
+        self.device_refusal = self._why_refused()
 
     def run_device(
         self,
@@ -31,6 +39,8 @@ class DeviceCalls(Engine):
         The second call with the same shapes and addresses captures a CUDA graph; keep the arrays
         (copy into them) for the best speed.
         """
+        if self.device_refusal:
+            raise RuntimeError("%s; use run() for this network" % self.device_refusal)
         if self._flying:
             self._settle()
         views = {name: DeviceView(name, feed[name]) for name in self._inputs}
@@ -74,11 +84,6 @@ class DeviceCalls(Engine):
         made: Dict[str, Any] = {}
         for name, port in self._outputs.items():
             shape = binding.context.output_shape(name)
-            if any(size < 0 for size in shape) or port.on_host:
-                raise RuntimeError(
-                    "output %r has a shape that depends on the data; use run() for this network"
-                    % name
-                )
             if name in given:
                 if given[name].shape != shape or given[name].dtype != port.dtype:
                     raise RuntimeError(
@@ -100,11 +105,32 @@ class DeviceCalls(Engine):
                 self._release(binding)
         return binding, made
 
+    def _why_refused(self) -> str:
+        for name, port in {**self._inputs, **self._outputs}.items():
+            if port.on_host:
+                return "%r is a shape, which TensorRT keeps in host memory" % name
+            if port.narrow:
+                return "%r is INT64, which this TensorRT computes as INT32" % name
+        unknown = self._data_dependent()
+        return "the shape of output %r depends on the data" % unknown if unknown else ""
+
+    def _data_dependent(self) -> Optional[str]:
+        """Return an output whose shape isn't known though all the inputs' are; None: there is none.
+
+        That is a property of the network: it is the same for all shapes and profiles.
+        """
+        shapes = {name: known_sizes(self._engine.get_tensor_shape(name)) for name in self._outputs}
+        unsettled = [name for name, sizes in shapes.items() if sizes is None or -1 in sizes]
+        if not unsettled:
+            return None
+        context = self._free[0]
+        optimum = {name: tuple(known[1]) for name, known in self._ranges[0].items() if known}
+        context.shape(0, optimum, self._stream)
+        return next((name for name in unsettled if -1 in context.output_shape(name)), None)
+
     def _check_device(self, views: Dict[str, DeviceView]) -> None:
         for name, view in views.items():
             port = self._inputs[name]
-            if port.on_host:
-                raise RuntimeError("input %r is read by its value; use run()" % name)
             if view.dtype != port.dtype:
                 raise RuntimeError(
                     "input %r is %s on the GPU, the engine takes %s"
