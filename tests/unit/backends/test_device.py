@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from roadworthy.backends.base import Session
+from roadworthy.backends.exchange import Exchange, Exchanging
 from roadworthy.backends.place import Here, open_runner
-from roadworthy.backends.tensorrt.exchange import Exchanging
 from roadworthy.core.errors import InputError, RunError, UsageError
 from roadworthy.core.signature import Dim, Signature, TensorSpec
 from tests import models
@@ -85,14 +85,14 @@ def test_none_where_the_runtime_has_no_such_thing_or_is_elsewhere():
 def test_a_network_that_cannot_run_so_is_known_beforehand(monkeypatch):
     """Whatever wraps the runner hands its reason on."""
     monkeypatch.setattr(device_runtime.Runner, "device_refusal", "'n' is a shape", raising=False)
-    runner = Exchanging(open_runner(RUNTIME, None, False, {}, {}), SIGNATURE)
+    runner = Exchanging(open_runner(RUNTIME, None, False, {}, {}), Exchange(SIGNATURE))
     with Session(SIGNATURE, runner) as session:
         assert session.run_device is None
         assert session.device_refusal == "'n' is a shape"
         x = models.normal(3, 2)
         np.testing.assert_array_equal(session.run({"x": x})["y"], 2 * x)
     monkeypatch.undo()
-    runner = Exchanging(open_runner(RUNTIME, None, False, {}, {}), SIGNATURE)
+    runner = Exchanging(open_runner(RUNTIME, None, False, {}, {}), Exchange(SIGNATURE))
     with Session(SIGNATURE, runner) as session:
         assert session.run_device is not None
         assert session.device_refusal == ""
