@@ -23,7 +23,7 @@ from roadworthy.core.signature import Array
 from roadworthy.precision.calibrate import Progress, unfit
 from roadworthy.precision.dialect import COMPUTE
 from roadworthy.precision.lower import rounded
-from roadworthy.precision.placement import channel_axis
+from roadworthy.precision.operands import channel_axis
 from roadworthy.precision.plan import Correction, PrecisionPlan
 from roadworthy.precision.scales import weight_array
 from roadworthy.precision.segments import SegmentedNetwork

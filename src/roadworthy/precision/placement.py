@@ -13,20 +13,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from roadworthy.precision.dialect import COMPUTE, Dialect
+from roadworthy.precision.operands import (
+    TINY_CHANNELS,
+    Bias,
+    Weight,
+    constants_of,
+    is_tiny,
+    is_weight,
+    operator,
+)
 from roadworthy.precision.plan import Decision
-from roadworthy.precision.typed import typed_copy
+from roadworthy.precision.typed import is_float, typed_copy
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# Below so many channels the units for INT8 aren't filled, and little is gained.
-TINY_CHANNELS = 8
 # Activations that runtimes fuse into the operator before: nothing is quantised in between.
 _FUSED = frozenset({"Clip", "Relu"})
 
@@ -39,24 +46,6 @@ BETWEEN = "not between INT8 operators: INT8 would only add conversions"
 NO_KERNEL = "{0} has no INT8 kernel for it"
 NONFINITE = "its weights aren't all finite"
 ISLAND = "float island: {0}"
-
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """A constant factor of a node: quantised per channel of `axis`."""
-
-    tensor: str
-    axis: int | None
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bias:
-    """A constant summand of a node, quantised at the product of two scales."""
-
-    tensor: str
-    activation: str
-    weight: str
 
 
 @dataclass(frozen=True)
@@ -104,13 +93,13 @@ class _Placing:
         self._compute_nodes()
         self._between()
         activations = dict.fromkeys(value.name or "" for value in self._quantised())
-        weights, biases = self._constants()
+        weights, biases = constants_of(filter(self.int8.__contains__, self.graph), self.dialect)
         return Placement(
             self.dialect,
             tuple(self._decisions()),
             tuple(activations),
-            tuple(dict.fromkeys(weights)),
-            tuple(dict.fromkeys(biases)),
+            weights,
+            biases,
             dict(self._same_scale(activations)),
         )
 
@@ -121,7 +110,7 @@ class _Placing:
                 yield Decision(name, node.op_type, "int8")
             elif name in self.islands:
                 yield Decision(name, node.op_type, "fp32", ISLAND.format(self.islands[name]))
-            elif _op(node) in COMPUTE | self.dialect.light:
+            elif operator(node) in COMPUTE | self.dialect.light:
                 yield Decision(name, node.op_type, "fp32", self.reasons.get(name, BETWEEN))
 
     # -- 1. operators with arithmetic
@@ -130,7 +119,7 @@ class _Placing:
         later = self._computing_later()
         earlier = self._computing_earlier()
         for node in self.graph:
-            if _op(node) not in COMPUTE:
+            if operator(node) not in COMPUTE:
                 continue
             reason = self._why_not(node, earlier, later)
             if reason:
@@ -143,10 +132,10 @@ class _Placing:
             return ISLAND.format(self.islands[node.name or ""])
         if node.op_type not in self.dialect.compute:
             return NO_KERNEL.format(self.dialect.name)
-        if node.op_type == "MatMul" and not any(map(_is_weight, node.inputs)):
+        if node.op_type == "MatMul" and not any(map(is_weight, node.inputs)):
             return ATTENTION
         weight = node.inputs[1]
-        if weight is None or not _is_weight(weight) or weight.dtype is None:
+        if weight is None or not is_weight(weight) or weight.dtype is None:
             return VARIABLE
         if weight.dtype.name != "FLOAT":
             return f"its weights are {weight.dtype.name}"
@@ -156,14 +145,14 @@ class _Placing:
             return FIRST
         if node not in later:
             return LAST
-        return TINY if _is_tiny(node, weight) else None
+        return TINY if is_tiny(node, weight) else None
 
     def _computing_earlier(self) -> set[ir.Node]:
         """Nodes that have a computing node somewhere before them."""
         found: set[ir.Node] = set()
         for node in self.graph:
             producers = [value.producer() for value in node.inputs if value is not None]
-            if any(p is not None and (p in found or _op(p) in COMPUTE) for p in producers):
+            if any(p is not None and (p in found or operator(p) in COMPUTE) for p in producers):
                 found.add(node)
         return found
 
@@ -172,7 +161,7 @@ class _Placing:
         found: set[ir.Node] = set()
         for node in reversed(self.graph):
             users = [user.node for value in node.outputs for user in value.uses()]
-            if any(user in found or _op(user) in COMPUTE for user in users):
+            if any(user in found or operator(user) in COMPUTE for user in users):
                 found.add(node)
         return found
 
@@ -182,14 +171,16 @@ class _Placing:
         eligible = {
             node
             for node in self.graph
-            if _op(node) in self.dialect.light | self.dialect.through
+            if operator(node) in self.dialect.light | self.dialect.through
             and node.name not in self.islands
-            and _is_float(node.outputs[0])
+            and is_float(node.outputs[0])
             and len(node.outputs) == 1
         }
         region = {node for node in eligible if _keeps_values(node)}
         region |= {
-            node for node in self.graph if _op(node) in _FUSED and node.name not in self.islands
+            node
+            for node in self.graph
+            if operator(node) in _FUSED and node.name not in self.islands
         }
         while True:
             lost = {node for node in region if not self._lies_between(node, region)}
@@ -202,10 +193,12 @@ class _Placing:
         if self._fuses(node, self.int8):
             return True
         inside = self.int8 | region
-        reads = [value for value in node.inputs if value is not None and _is_float(value)]
-        from_int8 = [value.producer() in inside for value in reads if not _is_weight(value)]
+        reads = [value for value in node.inputs if value is not None and is_float(value)]
+        from_int8 = [value.producer() in inside for value in reads if not is_weight(value)]
         # A Concat costs nothing, so one quantised part is enough reason to quantise the others.
-        enough = any(from_int8) if _op(node) == "Concat" else bool(from_int8) and all(from_int8)
+        enough = any(from_int8)
+        if operator(node) != "Concat":
+            enough = enough and all(from_int8)
         users = [user.node for user in node.outputs[0].uses()]
         return (
             enough
@@ -216,7 +209,7 @@ class _Placing:
 
     def _fuses(self, node: ir.Node, inside: set[ir.Node]) -> bool:
         """Tell an activation that becomes part of an INT8 operator before it."""
-        if _op(node) not in _FUSED or node.inputs[0] is None:
+        if operator(node) not in _FUSED or node.inputs[0] is None:
             return False
         before = node.inputs[0].producer()
         return (
@@ -233,11 +226,11 @@ class _Placing:
             if node not in self.int8:
                 continue
             for value in self._data(node):
-                if value is None or not _is_float(value) or value.is_initializer():
+                if value is None or not is_float(value) or value.is_initializer():
                     continue
                 if not self._inside_fusion(value):
                     yield value
-            gives = self.dialect.outputs or _op(node) not in COMPUTE | _FUSED
+            gives = self.dialect.outputs or operator(node) not in COMPUTE | _FUSED
             for value in node.outputs if gives else ():
                 if not self._inside_fusion(value) and not value.is_graph_output():
                     yield value
@@ -246,7 +239,7 @@ class _Placing:
 
     def _data(self, node: ir.Node) -> Sequence[ir.Value | None]:
         """Return what of a node's inputs is data: not its bias, nor the bounds of a Clip."""
-        return node.inputs if _op(node) in self.dialect.light else node.inputs[:1]
+        return node.inputs if operator(node) in self.dialect.light else node.inputs[:1]
 
     def _inside_fusion(self, value: ir.Value) -> bool:
         users = tuple(value.uses())
@@ -257,7 +250,7 @@ class _Placing:
     def _residuals(self) -> Iterator[ir.Value]:
         """Of an Add of two convolutions' results one is quantised: then the other fuses with it."""
         for node in self.graph:
-            if _op(node) != "Add" or None in node.inputs or node.name in self.islands:
+            if operator(node) != "Add" or None in node.inputs or node.name in self.islands:
                 continue
             producers = [value.producer() for value in node.inputs if value is not None]
             if all(producer is not None and producer in self.int8 for producer in producers):
@@ -267,105 +260,14 @@ class _Placing:
 
     def _same_scale(self, activations: Mapping[str, None]) -> Iterator[tuple[str, str]]:
         for node in self.graph:
-            if node not in self.int8 or _op(node) not in self.dialect.through:
+            if node not in self.int8 or operator(node) not in self.dialect.through:
                 continue
             before, after = node.inputs[0], node.outputs[0]
             if before is not None and {before.name, after.name} <= activations.keys():
                 yield after.name or "", before.name or ""
-
-    def _constants(self) -> tuple[list[Weight], list[Bias]]:
-        weights, biases = [], []
-        for node in self.graph:
-            if node not in self.int8 or _op(node) not in COMPUTE:
-                continue
-            data, weight = node.inputs[0], node.inputs[1]
-            if data is None or weight is None:
-                continue
-            name = weight.name or ""
-            whole = node.op_type in self.dialect.whole
-            axis = None if whole else channel_axis(node, weight)
-            weights.append(Weight(name, axis, node.name or ""))
-            bias = node.inputs[2] if len(node.inputs) > 2 else None
-            if self.dialect.biases and bias is not None and _is_bias(bias, weight, axis):
-                biases.append(Bias(bias.name or "", data.name or "", name))
-        return _agreed(weights), _unshared(biases)
-
-
-def _agreed(weights: list[Weight]) -> list[Weight]:
-    """Return every tensor once; without an axis where its nodes have their channels on two."""
-    found: dict[str, Weight] = {}
-    for item in weights:
-        first = found.setdefault(item.tensor, item)
-        if first.axis != item.axis:
-            found[item.tensor] = replace(first, axis=None)
-    return list(found.values())
-
-
-def _unshared(biases: list[Bias]) -> list[Bias]:
-    """Leave biases in float that two nodes read at different scales.
-
-    ONNX Runtime's fused kernels take a bias as counted in their own scales, whatever it says.
-    """
-    found: dict[str, set[Bias]] = {}
-    for item in biases:
-        found.setdefault(item.tensor, set()).add(item)
-    return [item for item in dict.fromkeys(biases) if len(found[item.tensor]) == 1]
-
-
-def channel_axis(node: ir.Node, weight: ir.Value) -> int | None:
-    """Return the axis of a weight that its node's output channels lie on; None: not on one."""
-    rank = len(weight.shape) if weight.shape is not None else 0
-    if node.op_type == "Conv":
-        return 0
-    if node.op_type == "ConvTranspose":
-        # [in, out / group, …]: with groups one slice of axis 1 serves several output channels.
-        group = node.attributes.get("group")
-        return 1 if group is None or group.value == 1 else None
-    if node.op_type == "Gemm":
-        transposed = node.attributes.get("transB")
-        return 0 if transposed is not None and transposed.value else 1
-    return rank - 1 if rank >= 2 else None
 
 
 def _keeps_values(node: ir.Node) -> bool:
     """Resize invents no values only where it takes the nearest one."""
     mode = node.attributes.get("mode")
     return node.op_type != "Resize" or mode is None or mode.value == "nearest"
-
-
-def _is_tiny(node: ir.Node, weight: ir.Value) -> bool:
-    if weight.shape is None or len(weight.shape) < 2:
-        return False
-    sizes = weight.shape.numpy()
-    group = node.attributes.get("group")
-    groups = 1 if group is None else int(group.value)
-    if node.op_type == "ConvTranspose":
-        return min(sizes[0], sizes[1] * groups) < TINY_CHANNELS
-    if node.op_type == "Conv":
-        return min(sizes[0], sizes[1] * groups) < TINY_CHANNELS
-    return min(sizes[-2:]) < TINY_CHANNELS
-
-
-def _op(node: ir.Node) -> str:
-    """Return the operator; another domain's (a function's, say) isn't ONNX's of that name."""
-    return f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-
-
-def _is_bias(value: ir.Value, weight: ir.Value, axis: int | None) -> bool:
-    """Tell a constant with one number for each output channel."""
-    if not _is_weight(value) or not _is_float(value) or value.const_value is None:
-        return False
-    if axis is None or weight.shape is None:
-        return False
-    return (
-        tuple(value.const_value.shape) == (weight.shape[axis],)
-        and np.isfinite(value.const_value.numpy()).all().item()
-    )
-
-
-def _is_weight(value: ir.Value | None) -> bool:
-    return value is not None and value.is_initializer() and not value.is_graph_input()
-
-
-def _is_float(value: ir.Value) -> bool:
-    return value.dtype is not None and value.dtype.name == "FLOAT"

@@ -11,7 +11,8 @@ from roadworthy.core.signature import Array
 from roadworthy.precision.calibrate import Calibration
 from roadworthy.precision.dialect import Dialect
 from roadworthy.precision.methods import Range, covered
-from roadworthy.precision.placement import Bias, Placement, Weight
+from roadworthy.precision.operands import Bias, Weight
+from roadworthy.precision.placement import Placement
 from roadworthy.precision.plan import PrecisionPlan, Quantized
 
 if TYPE_CHECKING:
