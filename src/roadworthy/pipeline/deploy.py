@@ -118,7 +118,7 @@ def _in_precision(
     try:
         return _proven(target, request, lowering, evidence, progress)
     except RoadworthyError as error:
-        return TargetResult(target, None, None, error)
+        return TargetResult(target, request.compile_options(target).precision, None, None, error)
 
 
 def _proven(
@@ -150,7 +150,7 @@ def _proven(
             engine, prepared, request.threads, request.measure_seconds, progress
         )
     certificate = certify(engine, verdict, evidence, latency, comparison, lowered.account)
-    return TargetResult(target, engine, certificate, failure)
+    return TargetResult(target, options.precision, engine, certificate, failure)
 
 
 def _judge(verdict: Verdict, request: Request, target: Target) -> RoadworthyError | None:
