@@ -56,9 +56,7 @@ def deploy(request: Request, progress: Progress = silent) -> Deployment:
     prepared = source.prepare(samples, request.inputs, names, progress)
     with prepared.trusted as trusted:
         signature = prepared.signature
-        check_contract(
-            contract, {i.name for i in signature.inputs}, {o.name for o in signature.outputs}
-        )
+        check_contract(contract, signature)
         limits = tolerances(trusted, arithmetic_depth(prepared.model))
         model, passes = run_guarded(
             prepared.model, standard_passes(), probes(trusted), limits, progress
