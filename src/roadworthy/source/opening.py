@@ -139,6 +139,14 @@ def _refusal(text: str, path: Path, suffix: str) -> UsageError:
             remedy=f"roadworthy verify {text} --reference F.npz|MODEL --samples PATH judges it; "
             "or deploy the network that it was made from",
         )
+    if suffix == ".rw" and not path.exists():
+        return UsageError("there is no such bundle", where=text, remedy="check the path")
+    if suffix == ".rw":
+        return UsageError(
+            "a bundle is what deploy makes, not a source",
+            where=text,
+            remedy="name the network that it was made from; or roadworthy verify judges it again",
+        )
     if suffix in _NEVER:
         return UsageError(
             f"{_NEVER[suffix]} is out of roadworthy's scope",
@@ -152,4 +160,7 @@ def _refusal(text: str, path: Path, suffix: str) -> UsageError:
             where=text,
             remedy="convert it to ONNX, then deploy the .onnx",
         )
-    return UsageError(f"can't tell what {text!r} is", where="SOURCE", remedy=f"give {_FORMS}")
+    missing = "" if path.exists() else ": there is no such file"
+    return UsageError(
+        f"can't tell what {text!r} is{missing}", where="SOURCE", remedy=f"give {_FORMS}"
+    )
