@@ -96,12 +96,6 @@ def run_quantize(
             remedy=f"choose one of: {', '.join(CALIBRATIONS)}",
         )
     _check_out(out, (model, samples, preprocess, keep))
-    if emit == "onnx" and out.suffix.lower() != ".onnx":
-        raise UsageError(
-            f"an ONNX file isn't named {out.name!r}: no command would open it",
-            where="--out",
-            remedy="name it int8.onnx",
-        )
     specs = parse_inputs(inputs)
     where = Target.parse(target or ("tensorrt" if emit == "trt-cache" else DEFAULT_TARGET))
     dialect = dialect_of(where)
@@ -110,6 +104,12 @@ def run_quantize(
             f"a calibration cache is TensorRT's, not one of {where.backend}",
             where="--emit trt-cache",
             remedy="add --target tensorrt, or leave --target out",
+        )
+    if emit == "onnx" and out.suffix.lower() != ".onnx":
+        raise UsageError(
+            f"an ONNX file isn't named {out.name!r}: no command would open it",
+            where="--out",
+            remedy="name it int8.onnx",
         )
     source = open_onnx(
         model,
