@@ -213,9 +213,7 @@ class LoadedBundle(Closing):
     @property
     def contract(self) -> Preprocess | None:
         """How images become feeds and what the answers mean; None when feeds are arrays."""
-        if self._bundle.preprocess is None:
-            return None
-        return Preprocess.from_json(self._bundle.preprocess, "preprocess.json")
+        return Preprocess.of(self._bundle)
 
     @property
     def certificate(self) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class CompileOptions:
     """What every backend understands. Validated once; part of cache keys.
 
     Attributes:
-        precision: "fp32" for now.
+        precision: "fp32", "tf32", "fp16", "bf16" or "int8"; a backend says which it has.
         threads: threads of one inference; None lets the backend take what this process may use.
         optimise: False switches the runtime's own graph optimisation off (for oracles).
         spinning: let idle threads spin for work: lower latency, a busy core between runs.

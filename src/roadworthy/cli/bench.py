@@ -20,7 +20,9 @@ def bench(
     inputs: options.Inputs = None,
     target: options.OneTarget = None,
     threads: options.Threads = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of timed work for each pair.")] = 10.0,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="Of timed work for each pair.")
+    ] = 10.0,
     trust: options.Trust = False,
     json: options.Json = False,
 ) -> int:

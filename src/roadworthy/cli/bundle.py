@@ -43,7 +43,8 @@ def show(
             marks = escape("".join(f" ({label})" for label in certificate["labels"]))
             default = " — default" if record.target.slug == manifest.default_engine else ""
             state = "verified" if record.verified else "NOT verified"
-            reporter.say(f"engine     {escape(str(record.target))}: {state}{marks}{default}")
+            what = f"{escape(str(record.target))}, {escape(str(certificate['precision']))}"
+            reporter.say(f"engine     {what}: {state}{marks}{default}")
         for case in manifest.cases:
             reporter.say(f"case       {escape(case.name)}: {len(case.items)} samples kept")
         reporter.say(f"size       {size / 1e6:.3g} MB")

@@ -49,7 +49,10 @@ def deploy(
     ] = None,
     threads: options.Threads = None,
     measure_seconds: Annotated[
-        float, typer.Option(min=0.0, help="Seconds of timing for each target; 0 leaves it out.")
+        float,
+        typer.Option(
+            min=0.0, metavar="S", help="Seconds of timing for each target; 0 leaves it out."
+        ),
     ] = 10.0,
     trust: options.Trust = False,
     json: options.Json = False,
@@ -101,6 +104,10 @@ def _tell(reporter: Reporter, deployment: Deployment) -> None:
     for result in deployment.results:
         if result.certificate is not None:
             summary(reporter, result.certificate)
+        elif result.error is not None and result.error is not deployment.error:
+            # The one that the exit code stands for is told at the end.
+            said = f"[bold red]NOT built[/]  {escape(str(result.target))}, {result.precision}"
+            reporter.tell(f"{said}: {escape(result.error.what)}")
         for other in result.others:
             reporter.say(f"[dim]instead[/] {escape(other)}")
     if len(deployment.results) > 1:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from roadworthy.cli import options
 from roadworthy.cli.output import Outcome, Reporter
 
 
 def doctor(
-    target: options.Targets = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", help=f"{options.TARGET}. Repeatable. Default: every backend."),
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Say what is installed, what each target needs, and the command that installs it.

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
+# No word of a help text may be longer than a narrow terminal's column for it.
+TARGET = "backend[:device][==version]"
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Weights = Annotated[
     Path | None, typer.Option(help="Weights for a factory: .safetensors, or a .pth state dict.")
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option(help="Names and shapes, e.g. 'image[batch=1..8,3,h=256..1024:32,w]'. Repeatable."),
+    typer.Option(help="Names and shapes: 'image[n=1..8,3,h=64..512:32,w]'. Repeatable."),
 ]
 Outputs = Annotated[list[str] | None, typer.Option(help="Names of the outputs: a,b.")]
 SamplesPath = Annotated[
@@ -26,13 +29,15 @@ PreprocessFile = Annotated[
 ]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--target", help="backend[:device][==version]. Repeatable. Default onnxruntime."),
+    typer.Option("--target", help=f"{TARGET}. Repeatable. Default: onnxruntime."),
 ]
 OneTarget = Annotated[
-    str | None, typer.Option("--target", help="backend[:device]. Default: what the bundle prefers.")
+    str | None,
+    typer.Option("--target", help=f"{TARGET}. Default: a bundle's own, else onnxruntime."),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads of one inference. Default: what may be used.")
+    int | None,
+    typer.Option(min=1, metavar="N", help="Threads of one inference. Default: what may be used."),
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Let the files run code that they bring.")]
 Method = Annotated[

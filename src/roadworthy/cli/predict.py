@@ -15,7 +15,8 @@ def predict(
     bundle: Annotated[Path, typer.Argument(help="A bundle: unet.rw, or a folder")],
     images: Annotated[Path, typer.Argument(help="An image, or a folder of images")],
     save: Annotated[
-        Path | None, typer.Option(help="A picture (one image) or a folder to write to.")
+        Path | None,
+        typer.Option(help="The picture to write; for a folder of images one of all, or a folder."),
     ] = None,
     target: options.OneTarget = None,
     json: options.Json = False,

@@ -26,8 +26,10 @@ def profile(
     inputs: options.Inputs = None,
     target: options.OneTarget = None,
     threads: options.Threads = None,
-    runs: Annotated[int, typer.Option(min=1, help="How often each layer is timed.")] = 50,
-    top: Annotated[int, typer.Option(min=1, help="How many layers to show.")] = 20,
+    runs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How often each layer is timed.")
+    ] = 50,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="How many layers to show.")] = 20,
     json: options.Json = False,
 ) -> int:
     """Show the layers that take longest, on the names of the ONNX nodes.

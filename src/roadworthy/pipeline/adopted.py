@@ -19,7 +19,7 @@ from roadworthy.core.signature import Signature, TensorSpec, dtype_name
 from roadworthy.core.verdict import Tolerance, Verdict
 from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.pipeline.account import shape_labels
-from roadworthy.pipeline.gather import check_contract, gather_samples
+from roadworthy.pipeline.gather import fitting, gather_samples
 from roadworthy.pipeline.subjects import KnownInputs
 from roadworthy.source.given import given_reference
 from roadworthy.source.onnx.source import OnnxSource
@@ -176,11 +176,9 @@ def judge_plan(
         dtypes = {spec.name: spec.dtype for spec in trusted.signature}
         engine = replace(engine, signature=with_int64(engine.signature, dtypes))
     signature = engine.signature
-    found, contract = gather_samples(samples, KnownInputs(signature), specs, preprocess)
-    check_contract(
-        contract, {i.name for i in signature.inputs}, {o.name for o in signature.outputs}
-    )
-    found.check(signature)
+    known = KnownInputs(signature)
+    found, contract = gather_samples(samples, known, specs, preprocess)
+    fitting(found, known, specs, contract)
     cases, unplanned = planned_for(engine.proof, plan_cases(signature, found))
     if isinstance(trusted, Path):
         reference = given_reference(trusted, found, signature)

@@ -56,9 +56,7 @@ def deploy(request: Request, progress: Progress = silent) -> Deployment:
     prepared = source.prepare(samples, request.inputs, names, progress)
     with prepared.trusted as trusted:
         signature = prepared.signature
-        check_contract(
-            contract, {i.name for i in signature.inputs}, {o.name for o in signature.outputs}
-        )
+        check_contract(contract, signature)
         limits = tolerances(trusted, arithmetic_depth(prepared.model))
         model, passes = run_guarded(
             prepared.model, standard_passes(), probes(trusted), limits, progress
@@ -118,7 +116,7 @@ def _in_precision(
     try:
         return _proven(target, request, lowering, evidence, progress)
     except RoadworthyError as error:
-        return TargetResult(target, None, None, error)
+        return TargetResult(target, request.compile_options(target).precision, None, None, error)
 
 
 def _proven(
@@ -150,7 +148,7 @@ def _proven(
             engine, prepared, request.threads, request.measure_seconds, progress
         )
     certificate = certify(engine, verdict, evidence, latency, comparison, lowered.account)
-    return TargetResult(target, engine, certificate, failure)
+    return TargetResult(target, options.precision, engine, certificate, failure)
 
 
 def _judge(verdict: Verdict, request: Request, target: Target) -> RoadworthyError | None:

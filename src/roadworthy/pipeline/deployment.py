@@ -18,10 +18,11 @@ from roadworthy.core.target import Target
 class TargetResult:
     """One target's end. `error` None means that it verified and met the budget.
 
-    `others` says of each other precision that was tried why it isn't the one.
+    `precision` is the one that was tried, and `others` says of each other one why it isn't that.
     """
 
     target: Target
+    precision: str
     engine: Engine | None
     certificate: Certificate | None
     error: RoadworthyError | None
@@ -36,6 +37,7 @@ class TargetResult:
         """Return the JSON form, without the engine's bytes."""
         return {
             "target": str(self.target),
+            "precision": self.precision,
             "ok": self.ok,
             "exit_code": EXIT_OK if self.error is None else self.error.exit_code,
             "error": None if self.error is None else self.error.to_json(),

@@ -69,6 +69,21 @@ def gather_samples(
     return Samples.of_arrays(_feeds(given)), contract
 
 
+def fitting(
+    samples: Samples, source: Inputs, specs: Sequence[InputSpec], contract: Preprocess | None
+) -> Signature:
+    """Return the signature that samples and their contract were found to fit.
+
+    Raises:
+        InputError: the contract is another network's.
+        SamplesError: the samples don't fit.
+    """
+    signature = source.declared(specs)
+    check_contract(contract, signature)
+    samples.check(signature)
+    return signature
+
+
 def require_samples(given: Any) -> None:
     """Raise `UsageError` where no samples were given at all."""
     if given is None:
@@ -119,7 +134,7 @@ def output_names(
     return (name,) if name else ()
 
 
-def check_contract(contract: Preprocess | None, inputs: set[str], outputs: set[str]) -> None:
+def check_contract(contract: Preprocess | None, signature: Signature) -> None:
     """Check that the contract and the network speak of the same tensors.
 
     Raises:
@@ -127,8 +142,8 @@ def check_contract(contract: Preprocess | None, inputs: set[str], outputs: set[s
     """
     if contract is None:
         return
-    unknown = sorted(set(contract.inputs) ^ inputs)
-    if unknown:
+    inputs = {spec.name for spec in signature.inputs}
+    if set(contract.inputs) != inputs:
         raise InputError(
             f"the preprocess makes {sorted(contract.inputs)}, the network takes {sorted(inputs)}",
             where=contract.source,
@@ -137,6 +152,7 @@ def check_contract(contract: Preprocess | None, inputs: set[str], outputs: set[s
     task = contract.task
     if task is None:
         return
+    outputs = {spec.name for spec in signature.outputs}
     wanted = {name for name in (task.output, task.labels_output) if name}
     if not wanted & outputs:
         raise InputError(

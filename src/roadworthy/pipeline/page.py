@@ -33,10 +33,8 @@ def _pictures(bundle: Bundle) -> list[tuple[str, bytes]]:
 
     Nothing is run: a page can be had where none of the bundle's engines can.
     """
-    if bundle.preprocess is None:
-        return []
-    contract = Preprocess.from_json(bundle.preprocess, f"{bundle.path}: preprocess.json")
-    if contract.task is None:
+    contract = Preprocess.of(bundle)
+    if contract is None or contract.task is None:
         return []
     from roadworthy.vision.decode import viewable
     from roadworthy.vision.drawing import draw_mask

@@ -116,13 +116,13 @@ def _places(files: Sequence[Path], images: Path, save: Path | None) -> list[Path
 
 
 def _contract(bundle: Bundle) -> tuple[Preprocess, SegmentationTask]:
-    if bundle.preprocess is None:
+    contract = Preprocess.of(bundle)
+    if contract is None:
         raise UsageError(
             "the bundle has no preprocess: it doesn't say how an image becomes an input",
             where=str(bundle.path),
             remedy="deploy with image samples, or with --preprocess",
         )
-    contract = Preprocess.from_json(bundle.preprocess, f"{bundle.path}: preprocess.json")
     if contract.task is None:
         raise UsageError(
             "the bundle's preprocess names no task: it doesn't say what the outputs mean",

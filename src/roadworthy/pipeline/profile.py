@@ -10,11 +10,12 @@ from typing import Any
 
 from roadworthy.backends.base import CompileOptions
 from roadworthy.core.errors import InputError, UnavailableError, UsageError
-from roadworthy.core.inputspec import parse_inputs
+from roadworthy.core.inputspec import InputSpec, parse_inputs
 from roadworthy.core.signature import Feed
 from roadworthy.pipeline.gather import gather_samples
 from roadworthy.pipeline.subjects import Runnable, open_runnable
 from roadworthy.verify.answers import Progress
+from roadworthy.vision.preprocess import Preprocess
 
 # Runs that don't count, before those of the whole engine that do: caches and threads wake up.
 _LEAD = 5
@@ -120,7 +121,7 @@ def run_profile(
         raise UsageError(f"{runs} runs can't be timed", where="--runs", remedy="give at least 1")
     specs = parse_inputs(inputs)
     runnable = open_runnable(subject, target=target, specs=specs)
-    feed = _feed(runnable, samples, inputs, preprocess)
+    feed = _feed(runnable, samples, specs, preprocess)
     progress(f"compile {runnable.name}", 0.0)
     engine = runnable.engine(CompileOptions(threads=threads))
     engine.signature.bind(feed)
@@ -147,15 +148,12 @@ def run_profile(
     )
 
 
-def _feed(runnable: Runnable, samples: Any, inputs: Sequence[str], preprocess: Path | None) -> Feed:
+def _feed(
+    runnable: Runnable, samples: Any, specs: Sequence[InputSpec], preprocess: Path | None
+) -> Feed:
     """Return the one input to run on: the first sample, else the bundle's first."""
     if samples is not None:
-        specs = parse_inputs(inputs)
-        shipped = None
-        if runnable.bundle is not None and runnable.bundle.preprocess is not None:
-            from roadworthy.vision.preprocess import Preprocess
-
-            shipped = Preprocess.from_json(runnable.bundle.preprocess, "preprocess.json")
+        shipped = Preprocess.of(runnable.bundle) if runnable.bundle is not None else None
         found, _ = gather_samples(samples, runnable.inputs, specs, preprocess, shipped)
         feed: Feed = found[0]
         return feed

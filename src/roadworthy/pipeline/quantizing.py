@@ -13,15 +13,14 @@ from roadworthy.core.inputspec import parse_inputs
 from roadworthy.core.jsonable import dumps
 from roadworthy.core.target import Target
 from roadworthy.graph.serial import digest, to_files
-from roadworthy.pipeline.gather import gather_samples
+from roadworthy.pipeline.gather import fitting, gather_samples
 from roadworthy.pipeline.lowering import dialect_of, nothing_to_quantise
 from roadworthy.pipeline.request import CALIBRATIONS, DEFAULT_TARGET
 from roadworthy.precision.calibrate import Calibration
 from roadworthy.precision.placement import place
 from roadworthy.precision.quantize import Quantization, named, observe, quantize, split
 from roadworthy.precision.trtcache import calibration_cache
-from roadworthy.source.onnx.source import OnnxSource
-from roadworthy.source.opening import open_source
+from roadworthy.source.opening import open_onnx
 from roadworthy.verify.answers import Progress, silent
 
 EMITS = ("onnx", "trt-cache")
@@ -106,16 +105,19 @@ def run_quantize(
             where="--emit trt-cache",
             remedy="add --target tensorrt, or leave --target out",
         )
-    source = open_source(model)
-    if not isinstance(source, OnnxSource):
+    if emit == "onnx" and out.suffix.lower() != ".onnx":
         raise UsageError(
-            "quantize takes an .onnx file",
-            where=model,
-            remedy="roadworthy deploy --precision int8 takes the network itself",
+            f"an ONNX file isn't named {out.name!r}: no command would open it",
+            where="--out",
+            remedy="name it int8.onnx",
         )
-    found, _ = gather_samples(samples, source, specs, preprocess)
-    signature = source.declared(specs)
-    found.check(signature)
+    source = open_onnx(
+        model,
+        "quantize takes an .onnx file",
+        "roadworthy deploy --precision int8 takes the network itself",
+    )
+    found, contract = gather_samples(samples, source, specs, preprocess)
+    signature = fitting(found, source, specs, contract)
     graph = named(source.model)
     placement = place(graph, dialect)
     if not placement.activations:

@@ -26,7 +26,7 @@ from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Answers, Array, Feed, Signature, TensorSpec, dtype_name
 from roadworthy.core.target import Target
 from roadworthy.pipeline.gather import (
-    check_contract,
+    fitting,
     gather_samples,
     output_names,
     require_samples,
@@ -131,9 +131,8 @@ def run_samples(
                 where="--preprocess, --inputs",
                 remedy="leave them out",
             )
-        found, contract = gather_samples(
-            samples, opened.inputs, specs, preprocess, _shipped(opened)
-        )
+        shipped = Preprocess.of(opened.bundle) if opened.bundle is not None else None
+        found, contract = gather_samples(samples, opened.inputs, specs, preprocess, shipped)
         named = output_names(outputs, opened.source, contract) if opened.source else ()
         signature = _signature(opened, found, specs, named, contract)
         with _opened(opened, signature, found, threads, progress) as runner:
@@ -186,13 +185,6 @@ def _check_options(
         )
 
 
-def _shipped(opened: Runnable) -> Preprocess | None:
-    bundle = opened.bundle
-    if bundle is None or bundle.preprocess is None:
-        return None
-    return Preprocess.from_json(bundle.preprocess, f"{bundle.path}: preprocess.json")
-
-
 def _signature(
     opened: Runnable,
     samples: Samples,
@@ -219,12 +211,7 @@ def _signature(
         if stated:
             samples.check(signature)
         return signature
-    signature = opened.inputs.declared(specs)
-    check_contract(
-        contract, {i.name for i in signature.inputs}, {o.name for o in signature.outputs}
-    )
-    samples.check(signature)
-    return signature
+    return fitting(samples, opened.inputs, specs, contract)
 
 
 @contextmanager

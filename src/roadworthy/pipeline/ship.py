@@ -74,15 +74,11 @@ def fastest(results: Sequence[TargetResult], objective: str) -> TargetResult:
     good = [result for result in results if result.ok]
     best = min(good, key=lambda result: _cost(result, objective)) if good else results[0]
     others = [
-        f"{_precision(result)}: {_why_not(result, objective)}"
+        f"{result.precision}: {_why_not(result, objective)}"
         for result in results
         if result is not best
     ]
     return replace(best, others=tuple(others))
-
-
-def _precision(result: TargetResult) -> str:
-    return result.certificate.precision if result.certificate is not None else "one precision"
 
 
 def _cost(result: TargetResult, objective: str) -> float:

@@ -20,13 +20,13 @@ from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.graph.quantised import is_quantised
 from roadworthy.pipeline.account import shape_labels
 from roadworthy.pipeline.adopted import judge_plan
-from roadworthy.pipeline.gather import check_contract, gather_samples, require_samples
+from roadworthy.pipeline.gather import fitting, gather_samples, require_samples
 from roadworthy.pipeline.lowering import has_dialect, quantised_limits
 from roadworthy.pipeline.request import DEFAULT_TARGET
 from roadworthy.pipeline.subjects import open_runnable, plan_target
 from roadworthy.source.given import GIVEN, given_reference
 from roadworthy.source.onnx.source import OnnxSource
-from roadworthy.source.opening import is_plan, open_source
+from roadworthy.source.opening import is_plan, open_onnx, open_source
 from roadworthy.source.prepared import Source
 from roadworthy.verify.answers import Progress, silent, trusted_answers
 from roadworthy.verify.cases import plan_cases
@@ -146,19 +146,13 @@ def verify_model(
         )
     where = Target.parse(target or DEFAULT_TARGET)
     backend = registry.find(where.backend)
-    source = open_source(model)
-    if not isinstance(source, OnnxSource):
-        raise UsageError(
-            "verify judges what was made from a network: a bundle, an .onnx or a .plan",
-            where=model,
-            remedy="roadworthy deploy takes the network itself",
-        )
-    found, contract = gather_samples(samples, source, specs, preprocess)
-    signature = source.declared(specs)
-    check_contract(
-        contract, {i.name for i in signature.inputs}, {o.name for o in signature.outputs}
+    source = open_onnx(
+        model,
+        "verify judges what was made from a network: a bundle, an .onnx or a .plan",
+        "roadworthy deploy takes the network itself",
     )
-    found.check(signature)
+    found, contract = gather_samples(samples, source, specs, preprocess)
+    signature = fitting(found, source, specs, contract)
     judge = _reference(source, signature, found, reference, weights, trust, progress)
     cases = plan_cases(signature, found)
     with trusted_answers(judge, cases[:1] if judge.kind == GIVEN else cases, progress) as trusted:

@@ -127,9 +127,9 @@ def _limits(certificate: Mapping[str, Any]) -> dict[str, Tolerance]:
 
 def _check_contract(bundle: Bundle, items: Sequence[CaseData]) -> tuple[SelfCheck, ...]:
     """Repeat the preprocessing from raw bytes: the feeds must come out to the last bit."""
-    if bundle.preprocess is None:
+    contract = Preprocess.of(bundle)
+    if contract is None:
         return ()
-    contract = Preprocess.from_json(bundle.preprocess, f"{bundle.path}: preprocess.json")
     ranks = bundle.signature.ranks
     count = 0
     for item in items:

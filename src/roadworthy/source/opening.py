@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from roadworthy.core.errors import UsageError
 from roadworthy.source.prepared import Source
+
+if TYPE_CHECKING:
+    from roadworthy.source.onnx.source import OnnxSource
 
 _FORMS = "model.onnx, module.py:factory, package.module:factory (with --weights), or model.pt2"
 _WEIGHTS_ONLY = frozenset({".pth", ".pt", ".safetensors", ".ckpt", ".bin"})
@@ -55,9 +58,26 @@ def open_source(text: str, weights: Path | None = None, *, trust: bool = False) 
         from roadworthy.source.onnx.source import OnnxSource
 
         return OnnxSource(path)
-    if suffix == ".pt2" or (":" in text and not path.exists()):
+    if _is_network(text):
         return _open_network(text, weights, trust)
     raise _refusal(text, path, suffix)
+
+
+def open_onnx(text: str, what: str, remedy: str) -> OnnxSource:
+    """Open an ONNX file for what takes nothing else.
+
+    Args:
+        text: `model.onnx`.
+        what: what to say of another SOURCE, before its code is run.
+        remedy: what to do with that.
+
+    Raises:
+        UsageError: another SOURCE, or none at all.
+        InputError: the file is missing or damaged.
+    """
+    if _is_network(text):
+        raise UsageError(what, where=text, remedy=remedy)
+    return cast("OnnxSource", open_source(text))
 
 
 def open_module(module: Any) -> Source:
@@ -77,6 +97,13 @@ def open_module(module: Any) -> Source:
     from roadworthy.source.torch import from_module
 
     return NetworkSource(from_module(module))
+
+
+def _is_network(text: str) -> bool:
+    """Tell whether a text names PyTorch code, or a program of it."""
+    path = Path(text)
+    suffix = path.suffix.lower()
+    return suffix == ".pt2" or (suffix != ".onnx" and ":" in text and not path.exists())
 
 
 def _open_network(text: str, weights: Path | None, trust: bool) -> Source:
@@ -112,6 +139,14 @@ def _refusal(text: str, path: Path, suffix: str) -> UsageError:
             remedy=f"roadworthy verify {text} --reference F.npz|MODEL --samples PATH judges it; "
             "or deploy the network that it was made from",
         )
+    if suffix == ".rw" and not path.exists():
+        return UsageError("there is no such bundle", where=text, remedy="check the path")
+    if suffix == ".rw":
+        return UsageError(
+            "a bundle is what deploy makes, not a source",
+            where=text,
+            remedy="name the network that it was made from; or roadworthy verify judges it again",
+        )
     if suffix in _NEVER:
         return UsageError(
             f"{_NEVER[suffix]} is out of roadworthy's scope",
@@ -125,4 +160,7 @@ def _refusal(text: str, path: Path, suffix: str) -> UsageError:
             where=text,
             remedy="convert it to ONNX, then deploy the .onnx",
         )
-    return UsageError(f"can't tell what {text!r} is", where="SOURCE", remedy=f"give {_FORMS}")
+    missing = "" if path.exists() else ": there is no such file"
+    return UsageError(
+        f"can't tell what {text!r} is{missing}", where="SOURCE", remedy=f"give {_FORMS}"
+    )

@@ -120,6 +120,12 @@ class AnsweredCase:
     def __len__(self) -> int:
         return len(self._answers)
 
+    def elements(self) -> Iterator[tuple[str, int]]:
+        """Yield (output, number of elements) of every answer; none of them is loaded."""
+        for stored in self._answers:
+            for output, item in stored.items():
+                yield output, math.prod(item.shape)
+
     def pairs(self) -> Iterator[tuple[str, Feed, Answers]]:
         """Yield (sample name, feed, reference answers), one at a time."""
         for (name, feed), stored in zip(self.case.feeds(), self._answers, strict=True):
@@ -144,6 +150,14 @@ class TrustedAnswers(Closing):
     seconds: dict[str, float] = field(default_factory=dict)
     _fine_failures: dict[str, int] = field(default_factory=dict, repr=False)
     _store: _Store = field(default_factory=_Store, repr=False)
+
+    def fewest_elements(self) -> dict[str, int]:
+        """Return, per output, how many elements its smallest answer has that has any."""
+        found: dict[str, int] = {}
+        for name, count in (pair for case in self.cases for pair in case.elements()):
+            if count:
+                found[name] = min(count, found.get(name, count))
+        return found
 
     def close(self) -> None:
         """Delete the answers. May be called twice."""

@@ -45,6 +45,10 @@ LITERAL_FACTOR = 2.0
 # More than this (12 dB) isn't the same network any more, whatever its Q/DQ graph says.
 QUANTISED_CEILING = 0.25
 QUANTISED_MISMATCH = 0.1
+# Where none of n elements differs, the share that would differ in many more may still be 3/n, at
+# 95 % confidence (rule of three; Hanley and Lippman-Hand, "If nothing goes wrong, is everything
+# all right?", JAMA 249(13), 1983): what a sample is too small to tell, it can't refuse for.
+UNSEEN_SHARE = 3.0
 # Two oracles that compute the same network in FP32 and FP64 differ by rounding. Ten times the
 # largest difference seen between right ones is 1e-3; more means that one of them is wrong.
 ORACLES_AGREE = 1e-3
@@ -130,20 +134,31 @@ def quantised_ceiling(exact: Tolerance) -> Tolerance:
     return Tolerance(exact.metric, limit, "the most that quantisation may cost")
 
 
-def quantised_tolerance(literal: float, exact: Tolerance) -> Tolerance:
+def quantised_tolerance(literal: float, exact: Tolerance, elements: int | None = None) -> Tolerance:
     """Return the tolerance of a quantised engine's output.
+
+    1. Twice the literal error, never above the ceiling.
+    2. Of labels at least 3/n (see `UNSEEN_SHARE`), never above the ceiling either.
+    3. Never below the FP32 tolerance.
 
     Args:
         literal: the error of the same Q/DQ graph computed literally, on the same samples; in the
             metric of `exact`.
         exact: the output's FP32 tolerance, below which no engine needs to come.
+        elements: of the output in its smallest sample, n of 2; None leaves that out.
     """
-    if LITERAL_FACTOR * literal <= exact.limit:
-        return exact
-    ceiling = quantised_ceiling(exact)
-    limit = min(LITERAL_FACTOR * literal, ceiling.limit)
+    limit = LITERAL_FACTOR * literal
     origin = f"{LITERAL_FACTOR:.0f} × {literal:.2g}, the error of its Q/DQ graph computed literally"
-    return Tolerance(exact.metric, limit, f"{origin}; at most {ceiling.limit}")
+    if exact.metric == "mismatch_share" and elements and limit < UNSEEN_SHARE / elements:
+        limit = UNSEEN_SHARE / elements
+        origin = (
+            f"3/n, n = {elements}: what the smallest sample is too small to tell, where its Q/DQ "
+            f"graph computed literally has {literal:.2g}"
+        )
+    if limit <= exact.limit:
+        return exact
+    ceiling = quantised_ceiling(exact).limit
+    return Tolerance(exact.metric, min(limit, ceiling), f"{origin}; at most {ceiling}")
 
 
 def is_floating(dtype: str) -> bool:

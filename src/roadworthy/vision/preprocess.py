@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,6 +41,9 @@ from roadworthy.vision.steps import (
     freeze,
 )
 from roadworthy.vision.task import SegmentationTask, task_from_json
+
+if TYPE_CHECKING:
+    from roadworthy.bundle.reader import Bundle
 
 SCHEMA = "roadworthy/preprocess/1"
 
@@ -129,6 +132,17 @@ class Preprocess:
         with _located(f"{source}: task"):
             read = None if task is None else task_from_json(task)
         return cls(inputs, read, source)
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Preprocess | None:
+        """Return the contract that a bundle brings along, None where its inputs are arrays.
+
+        Raises:
+            InputError: it isn't such a contract.
+        """
+        if bundle.preprocess is None:
+            return None
+        return cls.from_json(bundle.preprocess, f"{bundle.path}: preprocess.json")
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form; `from_json` of it is equal to this."""

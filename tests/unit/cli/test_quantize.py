@@ -147,3 +147,14 @@ class TestDeploy:
         assert target["certificate"]["precision"] == "fp32"
         [other] = target["others"]
         assert other.startswith("int8: output 'y' has mvre")
+
+    def test_what_can_t_be_had_is_named_too(self, command, place):
+        """No node of it would run in INT8: that precision is never built."""
+        nets.write(place / "plain.onnx", nets.PLAIN)
+        np.savez(place / "plain.npz", x=np.linspace(-1, 1, 16, dtype=np.float32).reshape(2, 8))
+        ended = command(
+            "deploy", place / "plain.onnx", "--samples", place / "plain.npz", "--threads", "1",
+            "--measure-seconds", "0", "--budget", "mvre=0.5",
+        )  # fmt: skip
+        assert ended.code == 0, ended
+        assert "instead int8: nothing in this network would run in INT8" in ended.out

@@ -51,6 +51,16 @@ def without(package: str, *words: object) -> made.Ended:
     return made.Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
+def test_of_several_targets_each_is_told(command, place):
+    """The exit code stands for one of them; the others' reasons aren't lost."""
+    targets = ("--target", "onnxruntime:nosuch", "--target", "onnxruntime==0.1")
+    ended = command(*deploy(place, *targets))
+    assert ended.code == 4
+    assert "NOT built  onnxruntime==0.1, fp32: " in ended.out
+    assert "onnxruntime:nosuch, fp32" not in ended.out
+    assert "where   onnxruntime:nosuch" in ended.err
+
+
 @pytest.mark.parametrize(
     "target",
     ["onnxruntime:cuda", "onnxruntime:nosuch", "onnxruntime==0.1"],

@@ -172,7 +172,7 @@ def test_report(command, place):
 def test_bundle_show_and_extract(command, place):
     shown = command("bundle", "show", place / "unet.rw")
     assert shown.code == 0
-    assert "onnxruntime: verified" in shown.out
+    assert "onnxruntime, fp32: verified" in shown.out
     ended = command(*("bundle", "extract", place / "unet.rw", "--out", place / "plain", "--json"))
     assert ended.code == 0
     assert {"model.onnx", "contract.json", "preprocess.json"} <= set(

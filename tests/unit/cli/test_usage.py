@@ -82,6 +82,37 @@ def test_every_command_has_help(command, name):
     assert ended.err == ""
 
 
+@pytest.mark.parametrize("name", [*COMMANDS, "quantize", "profile"])
+def test_help_loses_no_word_on_a_narrow_terminal(command, monkeypatch, name):
+    """Brackets aren't markup, and no word is longer than its column."""
+    monkeypatch.setenv("COLUMNS", "80")
+    said = command(name, "--help").out
+    assert "…" not in said
+    if "--inputs" in said:
+        assert "'image[n=1..8,3,h=64..512:32,w]'" in said
+    if "--target" in said:
+        assert "backend[:device][==version]" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["verify"], ["bench"], ["profile"], ["run", "--out", "a.npz", "--samples", "random"]],
+)
+def test_a_bundle_that_is_not_there(command, place, monkeypatch, words):
+    monkeypatch.chdir(place)
+    ended = command(words[0], "gone.rw", *words[1:], "--json")
+    assert ended.code == 2
+    assert ended.error["what"] == "there is no such bundle"
+    assert ended.error["where"].endswith("gone.rw")
+
+
+def test_a_bundle_is_no_source(command, place):
+    (place / "net.rw").mkdir()
+    ended = command("deploy", place / "net.rw", "--samples", "random", "--json")
+    assert (ended.code, ended.error["code"]) == (2, "usage")
+    assert "a bundle is what deploy makes" in ended.error["what"]
+
+
 def test_version(command):
     assert command("--version") == made.Ended(0, metadata.version("roadworthy") + "\n", "")
 

@@ -12,17 +12,21 @@ from roadworthy.core.errors import BudgetError, CompileError, WrongAnswersError
 from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
 from roadworthy.pipeline.deployment import Deployment, TargetResult
-from roadworthy.pipeline.ship import check_destination, choose
+from roadworthy.pipeline.ship import check_destination, choose, fastest
 
 NOTHING = Signature((), ())
 
 
-def result(name, *, p50=None, throughput=0.0, size=1, error=None):
+def result(name, precision="fp32", *, p50=None, throughput=0.0, size=1, error=None):
     target = Target(name)
     latency = p50 and Latency(name, 10, p50, p50, None, p50, throughput, 1, 1, 0, True)
     engine = Engine(target, NOTHING, {"model.onnx": b"x" * size}, CompileOptions(), {})
     certificate = SimpleNamespace(latency=latency)
-    return TargetResult(target, engine, certificate, error)
+    return TargetResult(target, precision, engine, certificate, error)
+
+
+def not_built(name, precision):
+    return TargetResult(Target(name), precision, None, None, CompileError("no such kernel"))
 
 
 def test_the_objective_decides():
@@ -49,6 +53,33 @@ def test_untimed_ones_lose_to_timed_ones():
     chosen, why = choose([result("untimed"), result("timed", p50=9.0)], "latency")
     assert chosen == Target("timed")
     assert "not timed" in why
+
+
+def test_of_one_target_s_precisions_the_fastest_says_why_the_others_lost():
+    """Also those that were never built: each by its name."""
+    best = fastest(
+        [
+            result("t", "fp32", p50=9.0),
+            not_built("t", "tf32"),
+            result("t", "fp16", p50=2.0),
+            result("t", "int8", p50=1.0, error=BudgetError("output 'y' has mvre 0.3")),
+        ],
+        "latency",
+    )
+    assert (best.precision, best.ok) == ("fp16", True)
+    assert best.others == (
+        "fp32: 9 ms (median)",
+        "tf32: no such kernel",
+        "int8: output 'y' has mvre 0.3",
+    )
+    said = best.to_json()
+    assert (said["precision"], said["others"]) == ("fp16", list(best.others))
+
+
+def test_where_no_precision_may_ship_it_is_the_most_exact():
+    best = fastest([not_built("t", "fp32"), not_built("t", "fp16")], "latency")
+    assert (best.precision, best.others) == ("fp32", ("fp16: no such kernel",))
+    assert best.to_json()["precision"] == "fp32"
 
 
 def test_the_worst_of_all_endings_counts():

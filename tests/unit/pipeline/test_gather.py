@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from roadworthy.core.errors import InputError, SamplesError, UsageError
-from roadworthy.pipeline.gather import check_contract, gather_samples, output_names
+from roadworthy.core.inputspec import parse_inputs
+from roadworthy.core.samples import Samples
+from roadworthy.core.signature import Signature, TensorSpec
+from roadworthy.pipeline.gather import check_contract, fitting, gather_samples, output_names
 from roadworthy.source.network import NetworkSource
 from roadworthy.source.onnx.source import OnnxSource
 from roadworthy.source.torch import from_module
@@ -115,9 +118,33 @@ def test_a_contract_takes_no_output_away_from_an_onnx_file(tmp_path):
 
 def test_a_contract_of_another_network():
     contract = Preprocess.from_json(CONTRACT, "test")
-    check_contract(contract, {"image"}, {"y", "more"})
-    check_contract(None, set(), set())
+    check_contract(contract, signature({"image"}, {"y", "more"}))
+    check_contract(None, signature(set(), set()))
     with pytest.raises(InputError, match="takes"):
-        check_contract(contract, {"x"}, {"y"})
+        check_contract(contract, signature({"x"}, {"y"}))
     with pytest.raises(InputError, match="outputs"):
-        check_contract(contract, {"image"}, {"z"})
+        check_contract(contract, signature({"image"}, {"z"}))
+
+
+def signature(inputs: set[str], outputs: set[str]) -> Signature:
+    inner, outer = (
+        tuple(TensorSpec(name, "float32", None) for name in names) for names in (inputs, outputs)
+    )
+    return Signature(inner, outer)
+
+
+def test_samples_and_contract_must_both_fit(tmp_path):
+    """Then the network's inputs have the ranges that the user stated."""
+    onnx.save(
+        models.proto("g (float[n,4] x) => (float[n,4] y) { y = Relu (x) }"), tmp_path / "r.onnx"
+    )
+    source = OnnxSource(tmp_path / "r.onnx")
+    specs = parse_inputs(["x[n=1..8,4]"])
+    samples = Samples.of_arrays([{"x": np.ones((2, 4), np.float32)}])
+    assert [str(spec) for spec in fitting(samples, source, specs, None).inputs] == [
+        "x[n=1..8,4]:float32"
+    ]
+    with pytest.raises(InputError, match="takes"):
+        fitting(samples, source, specs, Preprocess.from_json(CONTRACT, "test"))
+    with pytest.raises(SamplesError):
+        fitting(Samples.of_arrays([{"x": np.ones((2, 5), np.float32)}]), source, specs, None)

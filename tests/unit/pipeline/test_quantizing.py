@@ -73,6 +73,7 @@ def test_nor_is_the_plan_written_over_it(folder):
         ({"out": "samples"}, UsageError, "would overwrite"),
         ({"out": "taken"}, UsageError, "is a folder"),
         ({"method": "foo"}, UsageError, "isn't a calibration method"),
+        ({"out": "q.txt"}, UsageError, "isn't named 'q.txt'"),
         ({"emit": "foo"}, UsageError, "can't be written"),
         ({"emit": "trt-cache", "target": "openvino"}, UsageError, "TensorRT's"),
         ({"target": "tvm"}, UnavailableError, "tvm"),

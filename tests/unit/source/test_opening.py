@@ -8,7 +8,7 @@ import pytest
 from roadworthy.core.errors import RoadworthyError, UsageError
 from roadworthy.source.network import NetworkSource
 from roadworthy.source.onnx.source import OnnxSource
-from roadworthy.source.opening import open_module, open_source
+from roadworthy.source.opening import open_module, open_onnx, open_source
 from tests import models
 from tests.unit.cli import made
 
@@ -22,6 +22,17 @@ def place(tmp_path):
 def test_the_forms(place):
     assert isinstance(open_source(f"{place}/m.ONNX"), OnnxSource)
     assert isinstance(open_source(f"{place}/net.py:net", place / "w.safetensors"), NetworkSource)
+
+
+def test_what_takes_only_onnx_files_runs_no_code_to_say_so(place):
+    assert isinstance(open_onnx(f"{place}/m.ONNX", "no", "do"), OnnxSource)
+    (place / "loud.py").write_text("raise SystemExit('this was run')")
+    for text in (f"{place}/loud.py:net", "no.such.package:net", f"{place}/missing.pt2"):
+        with pytest.raises(UsageError, match="takes") as caught:
+            open_onnx(text, "this takes an .onnx", "deploy it")
+        assert (caught.value.where, caught.value.remedy) == (text, "deploy it")
+    with pytest.raises(UsageError, match="which function"):
+        open_onnx(f"{place}/loud.py", "this takes an .onnx", "deploy it")
 
 
 def test_a_module_of_a_package(place, monkeypatch):
@@ -57,8 +68,8 @@ def test_a_module_in_memory():
         ("net.prototxt", "Caffe"),
         ("net.uff", "UFF"),
         ("net.params", "MXNet"),
-        ("bundle.rw", "bundle"),
-        ("nothing", "can't tell"),
+        ("bundle.rw", "there is no such bundle"),
+        ("nothing", "can't tell what 'nothing' is: there is no such file"),
         ("", "can't tell"),
         ("picture.png", "can't tell"),
     ],

@@ -50,6 +50,17 @@ def test_every_case_keeps_its_feeds_with_their_answers() -> None:
                     np.testing.assert_array_equal(array, expected[name])
 
 
+def test_the_smallest_answer_is_told_per_output() -> None:
+    with answers("x[batch=1..8,3]") as trusted:
+        sizes: dict[str, list[int]] = {}
+        for case in trusted.cases:
+            for _, _, kept in case.pairs():
+                for name, array in kept.items():
+                    sizes.setdefault(name, []).append(array.size)
+        assert trusted.fewest_elements() == {name: min(found) for name, found in sizes.items()}
+        assert max(sizes["y"]) > min(sizes["y"])
+
+
 def test_the_noise_is_the_worst_samples_fp32_against_fp64() -> None:
     with answers() as trusted:
         errors = []

@@ -13,6 +13,7 @@ from roadworthy.verify.tolerance import (
     MISMATCH_FLOOR,
     QUANTISED_CEILING,
     QUANTISED_MISMATCH,
+    UNSEEN_SHARE,
     discrete_tolerance,
     fp32_tolerance,
     is_floating,
@@ -100,6 +101,48 @@ def test_no_quantised_engine_needs_to_be_better_than_fp32(exact) -> None:
     assert quantised_tolerance(0.0, exact) == exact
     assert quantised_tolerance(exact.limit / 2, exact) == exact
     assert quantised_tolerance(exact.limit, exact).limit == 2 * exact.limit
+
+
+@pytest.mark.parametrize(
+    ("literal", "elements", "limit"),
+    [
+        (0.0, 4096, 3 / 4096),  # none seen in 64x64 pixels: three more can't be told
+        (1 / 4096, 4096, 3 / 4096),
+        (2 / 4096, 4096, 4 / 4096),  # from two seen on twice the literal share is more
+        (0.0, 1 << 20, MISMATCH_FLOOR),  # large samples: FP32's own floor is more
+        (0.0, 30, QUANTISED_MISMATCH),
+        (0.0, 1, QUANTISED_MISMATCH),  # one label a sample: never above the ceiling
+        (0.04, 30, QUANTISED_MISMATCH),
+    ],
+)
+def test_labels_are_not_judged_finer_than_a_sample_tells(literal, elements, limit) -> None:
+    """Rule of three (Hanley and Lippman-Hand, JAMA 1983): none in n leaves up to 3/n."""
+    tolerance = quantised_tolerance(literal, discrete_tolerance(0.0), elements)
+    assert tolerance.metric == "mismatch_share"
+    assert tolerance.limit == pytest.approx(limit)
+
+
+def test_three_labels_a_sample_come_from_the_rule_of_three() -> None:
+    """95 % upper bound of a rate after n trials without an event: 1 - 0.05^(1/n)."""
+    for elements in (100, 4096, 65536):
+        exact_bound = 1 - 0.05 ** (1 / elements)
+        assert UNSEEN_SHARE / elements == pytest.approx(exact_bound, rel=0.02)
+
+
+def test_the_origin_of_what_a_sample_is_too_small_for() -> None:
+    exact = discrete_tolerance(0.0)
+    assert quantised_tolerance(0.0, exact, 1000).origin == (
+        "3/n, n = 1000: what the smallest sample is too small to tell, where its Q/DQ graph "
+        "computed literally has 0; at most 0.1"
+    )
+    assert "2 × 0.01, the error of" in quantised_tolerance(0.01, exact, 1000).origin
+    assert quantised_tolerance(0.0, exact, 1 << 20) == exact
+
+
+def test_how_many_elements_there_are_is_nothing_to_floating_outputs() -> None:
+    exact = fp32_tolerance(0.0, 4)
+    assert quantised_tolerance(0.0, exact, 4) == exact
+    assert quantised_tolerance(0.01, exact, 4) == quantised_tolerance(0.01, exact)
 
 
 def test_quantisation_may_not_cost_everything() -> None:
