@@ -240,8 +240,10 @@ def quantised_limits(
     worst = {
         metric: verdict.worst_of(metric) for metric in {item.metric for item in exact.values()}
     }
+    fewest = trusted.fewest_elements()
     return {
-        name: quantised_tolerance(worst[limit.metric][name], limit) for name, limit in exact.items()
+        name: quantised_tolerance(worst[limit.metric][name], limit, fewest.get(name))
+        for name, limit in exact.items()
     }
 
 
