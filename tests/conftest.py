@@ -1,7 +1,10 @@
 """Hypothesis for everybody: no deadlines (a busy machine is no defect), few but fresh examples.
 
-Nothing is left in the user's own cache.
+Nothing is left in the user's own cache. `far` is another host.
 """
+
+import os
+import shutil
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,3 +24,22 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def _far_host(tmp_path_factory):
+    if shutil.which("ssh") is None:
+        pytest.skip("this machine has no ssh client: targets on other hosts are NOT tested")
+    from tests.loopback import other_host
+
+    folder = tmp_path_factory.mktemp("far")
+    with other_host(folder) as server:
+        yield server, folder
+
+
+@pytest.fixture
+def far(_far_host, monkeypatch):
+    """Another host (`tests.loopback.Server`), which `ssh` on the PATH finds by its names."""
+    server, folder = _far_host
+    monkeypatch.setenv("PATH", f"{folder}/bin{os.pathsep}{os.environ['PATH']}")
+    return server

@@ -7,7 +7,6 @@ import itertools
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -18,6 +17,13 @@ from typing import Any, NoReturn, Self
 from roadworthy.backends import worker as far
 from roadworthy.backends.base import Say, quiet
 from roadworthy.backends.elsewhere import BUILD_SECONDS, RUN_SECONDS, WorkerRunner
+from roadworthy.backends.interpreter import (
+    SSH_FAILED,
+    START_SECONDS,
+    check_interpreter,
+    execnet_spec,
+    kill_there,
+)
 from roadworthy.backends.place import BuildResult, Where, missing, short_name, source_of
 from roadworthy.core.errors import (
     CompileError,
@@ -29,7 +35,11 @@ from roadworthy.core.errors import (
 )
 from roadworthy.core.lastwords import last_words
 
-START_SECONDS = 60.0
+_CRASHED = (
+    "the runtime crashed, this program didn't; try smaller shapes, other options, or another "
+    "version of it"
+)
+_CUT = "the runtime may be in order: try again once the way there holds"
 
 
 class Worker:
@@ -46,7 +56,7 @@ class Worker:
 
     @property
     def is_local(self) -> bool:
-        """True when it runs on this host: then its log can be read, and memory be shared."""
+        """True when it runs on this host: then memory can be shared."""
         return self._where is None or self._where.ssh is None
 
     def __enter__(self) -> Self:
@@ -62,24 +72,25 @@ class Worker:
             import execnet
         except ImportError as error:
             raise MissingExtraError("execnet", "remote", "a worker process") from error
-        if self._where is not None and self._where.ssh is None:
-            _check_interpreter(str(self._where.python), self._place_name())
+        if self._where is not None:
+            check_interpreter(self._where, self._place_name())
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="roadworthy-worker-"))
-        self._log = Path(folder, "log") if self.is_local else None
+        self._log = Path(folder, "log")
         group = execnet.Group()
         self._gateway: Any = None
         self._stack.callback(self._close_pipes)
         self._stack.callback(group.terminate, timeout=2.0)
         try:
-            self._gateway = group.makegateway(_spec(self._where))
+            self._gateway = group.makegateway(execnet_spec(self._where, self._log))
             self._channel = self._gateway.remote_exec(_far_source())
         except (OSError, EOFError, execnet.HostNotFound, ValueError) as error:
             raise UnavailableError(
-                f"no worker can be started there: {str(error).strip() or type(error).__name__}",
+                "no worker can be started there: "
+                + (self._last_words() or str(error).strip() or type(error).__name__),
                 where=self._place_name(),
-                remedy="check the path of the interpreter, or that ssh gets in without a password",
+                remedy="try again; if it stays, name another interpreter",
             ) from error
-        self._send(self._runtime, source_of(self._runtime), str(self._log) if self._log else "")
+        self._send(self._runtime, source_of(self._runtime), str(self._log) if self.is_local else "")
         started = self._reply(UnavailableError, START_SECONDS, quiet)
         self.pid = int(started["pid"])
 
@@ -167,7 +178,9 @@ class Worker:
 
     def _failed(self, kind: type[RoadworthyError], what: str, text: str, trace: str) -> NoReturn:
         if what == "import":
-            raise missing(self._runtime, text)
+            error = missing(self._runtime, text)
+            error.where = self._place_name()
+            raise error
         if what == "memory":
             text = f"out of memory: {text}"
             if kind is RunError:
@@ -176,29 +189,35 @@ class Worker:
 
     def _died(self, cause: BaseException) -> NoReturn:
         """Say how the process ended, with its last words."""
-        how = self._ending()
+        how, remedy = self._ending()
         words = self._last_words()
         raise DiedError(
             f"the worker of {self._name} died: {how}"
             + (f"; its last words: {words}" if words else ""),
             where=self._place_name(),
-            remedy="the runtime crashed, this program didn't; try smaller shapes, other options, "
-            "or another version of it",
+            remedy=remedy,
         ) from cause
 
-    def _ending(self) -> str:
+    def _ending(self) -> tuple[str, str]:
+        """Return how the process ended, and what to do about it."""
         popen = self._popen()
         if popen is None:
-            return "the connection broke"
+            return "the connection broke", _CUT
         try:
             code = popen.wait(timeout=5.0)
         except subprocess.TimeoutExpired:
-            return "the connection broke, the process still runs"
-        if code is not None and code < 0:
+            return "the connection broke, the process still runs", _CUT
+        if not self.is_local:
+            if code < 0:
+                return f"ssh was killed here by {signal.Signals(-code).name}", _CUT
+            if code == SSH_FAILED:
+                return "the connection broke", _CUT
+            code = 128 - code if code > 128 else code
+        if code < 0:
             name = signal.Signals(-code).name
             more = " (out of memory?)" if name == "SIGKILL" else ""
-            return f"killed by {name}{more}"
-        return f"exit status {code}"
+            return f"killed by {name}{more}", _CRASHED
+        return f"exit status {code}", _CRASHED
 
     def _popen(self) -> Any:
         """The process behind the gateway (ssh's own, where it is elsewhere)."""
@@ -212,12 +231,16 @@ class Worker:
                 pipe.close()
 
     def _kill(self) -> None:
-        if self.is_local and self.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        if self.pid is None:
+            return
+        if self._where is not None and self._where.ssh is not None:
+            kill_there(self._where.ssh, self.pid)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def _last_words(self) -> str:
-        if self._log is None or not self._log.exists():
+        if not self._log.exists():
             return ""
         return last_words(self._log.read_text(encoding="utf-8", errors="replace"))
 
@@ -230,38 +253,6 @@ class Worker:
 
 class RemoteTraceback(Exception):  # noqa: N818 - not an error of its own: the cause of one
     """The far side's traceback, shown as the cause."""
-
-
-def _spec(where: Where | None) -> str:
-    if where is None:
-        return f"popen//python={sys.executable}//dont_write_bytecode"
-    if where.ssh is None:
-        return f"popen//python={where.python}//dont_write_bytecode"
-    return f"ssh={where.ssh}//python={where.python}"
-
-
-def _check_interpreter(python: str, where: str) -> None:
-    """Refuse what is no Python 3.8 or later with NumPy, in words rather than by a broken pipe."""
-    probe = "import sys, numpy; print('python %d.%d' % sys.version_info[:2])"
-    try:
-        done = subprocess.run(
-            [python, "-c", probe],
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-            check=False,
-        )
-        said = done.stdout.split() or ["nothing"]
-        problem = (done.stderr.strip().splitlines() or [f"it printed {said[0]}"])[-1]
-        version = tuple(int(part) for part in said[1].split(".")) if said[0] == "python" else ()
-    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
-        problem, version = str(error), ()
-    if version < (3, 8):
-        raise UnavailableError(
-            f"that is no Python 3.8 or later with NumPy: {problem}",
-            where=where,
-            remedy=f"{python} -m pip install numpy, or name another interpreter",
-        )
 
 
 def _far_source() -> str:

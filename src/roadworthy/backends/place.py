@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,9 @@ from roadworthy.core.signature import Answers, Array
 _PACKAGES = {"tvm": "apache-tvm"}
 # Built-in classes that runtimes raise for a model or an input that they can't do.
 _FOREIGN = (RuntimeError, ValueError, MemoryError, OSError)
+# No option of ssh's, and nothing that a shell would take for more than a word.
+_HOST = re.compile(r"(?!-)[\w.@+-]+")
+_FAR_PYTHON = re.compile(r"(?!.*//)[\w.@+=,/~-]*")
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,13 @@ class Where:
             return cls(python=value)
         if kind == "ssh" and value:
             host, _, python = value.partition(":")
-            if host and not host.startswith("-"):
+            if _HOST.fullmatch(host) and _FAR_PYTHON.fullmatch(python):
                 return cls(python=python or "python3", ssh=host)
         raise UsageError(
             f"can't tell where {text!r} is",
             where="--target",
-            remedy="write @python=/path/to/python or @ssh=user@host[:/path/to/python]",
+            remedy="write @python=/path/to/python or @ssh=user@host[:/path/to/python]; port "
+            "and key go to ~/.ssh/config, under a name for the host",
         )
 
 

@@ -3,7 +3,7 @@
 Sent as text through an execnet gateway, which defines `channel`. Standard library and NumPy only,
 Python 3.8 and later. One command at a time: (verb, arguments) in; any number of ("say", text), then
 ("done", result) or ("error", kind, message, trace) out. A crash ends the process, and the near side
-reads its last words from the log that standard error goes to.
+reads its last words from the log that standard error goes to (from another host through ssh).
 """
 
 from __future__ import annotations
@@ -248,8 +248,8 @@ def serve(channel: Any) -> None:
     name, texts, log = channel.receive()
     if log:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+    os.dup2(2, 1)
     faulthandler.enable(2)
     try:
         module = Sent(name, texts).load()

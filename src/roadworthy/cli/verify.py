@@ -85,7 +85,8 @@ def verify(
         for judged in outcome.judged:
             state = "[bold green]verified[/]" if judged.passed else "[bold red]NOT verified[/]"
             marks = "".join(f"  [yellow]({label})[/]" for label in judged.labels)
-            reporter.say(f"{state}  {escape(judged.target)}, here{marks}")
+            here = "" if "@ssh=" in judged.target else ", here"
+            reporter.say(f"{state}  {escape(judged.target)}{here}{marks}")
             reporter.say(f"judge   {escape(outcome.reference)}")
             tell_verdict(reporter, judged.verdict)
             for note in judged.notes:

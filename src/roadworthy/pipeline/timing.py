@@ -20,6 +20,9 @@ def time_engine(
 ) -> tuple[Latency, Comparison | None]:
     """Time the engine on the first sample; beside the source framework where there is one.
 
+    An engine on another host is timed there, by itself: a ratio to PyTorch here would compare the
+    machines.
+
     Args:
         engine: what ships.
         prepared: gives the sample, and the baseline.
@@ -34,7 +37,8 @@ def time_engine(
     count = threads or usable_cpus()
     what = f"time {engine.target}"
     subject = EngineSubject(str(engine.target), engine, feed, count)
-    if prepared.baseline is None:
+    elsewhere = engine.target.where is not None and engine.target.where.startswith("ssh=")
+    if prepared.baseline is None or elsewhere:
         latency = measure(
             subject, seconds=seconds, batch=samples, progress=lambda share: progress(what, share)
         )

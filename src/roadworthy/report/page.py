@@ -158,7 +158,7 @@ def _article(certificate: Certificate, index: int, single: bool) -> Html:
         sections.exports_section(certificate.exports),
         sections.passes_section(certificate.passes),
         sections.engine_section(certificate.engine),
-        sections.environment_section(certificate.environment),
+        sections.environment_section(certificate.environment, certificate.target),
         speed.spent_section(certificate.verdict.seconds),
         sections.made_section(certificate),
         id=f"target-{index}",

@@ -172,10 +172,15 @@ def _files(files: Mapping[str, Any]) -> Html:
     )
 
 
-def environment_section(environment: Mapping[str, Any]) -> Html:
-    """Return the machine and the packages."""
+def environment_section(environment: Mapping[str, Any], target: str) -> Html:
+    """Return the machine and the packages, and say where the engine was on another machine."""
     pairs = [(fmt.words(key), value(found, key)) for key, found in environment.items()]
-    return section("Environment", facts(pairs) if pairs else paragraph("Nothing is recorded."))
+    parts = [facts(pairs) if pairs else paragraph("Nothing is recorded.")]
+    if "@ssh=" in target:
+        parts.insert(
+            0, el("p", text("Of the machine that judged; the engine ran on "), foreign(target))
+        )
+    return section("Environment", *parts)
 
 
 def made_section(certificate: Certificate) -> Html:

@@ -149,6 +149,10 @@ def test_where_is_parsed():
     assert Where.parse("python=/opt/x/bin/python3") == Where(python="/opt/x/bin/python3")
     assert Where.parse("ssh=me@jetson") == Where(python="python3", ssh="me@jetson")
     assert Where.parse("ssh=me@jetson:/opt/py") == Where(python="/opt/py", ssh="me@jetson")
-    for wrong in ("", "python=", "ssh=", "docker=x", "nonsense"):
+    assert Where.parse("ssh=jetson:~/venv/bin/python") == Where("~/venv/bin/python", "jetson")
+    words = ("", "python=", "ssh=", "docker=x", "nonsense")
+    hosts = ("ssh=-v", "ssh=me -oProxyCommand=x", "ssh=me@jetson:22:/opt/py", "ssh=a;b")
+    pythons = ("ssh=me:/opt/my py", "ssh=me:/opt//py", "ssh=me:$(x)", "ssh=me:/opt/py'")
+    for wrong in (*words, *hosts, *pythons):
         with pytest.raises(UsageError):
             Where.parse(wrong)

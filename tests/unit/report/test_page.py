@@ -206,6 +206,11 @@ class TestWhatMayBeAbsent:
         for shown in ("came as an ONNX file", "No pass was run", "No self-check was made"):
             assert shown in text
 
+    def test_an_engine_on_another_host_was_not_on_the_machine_that_is_described(self) -> None:
+        there = "onnxruntime@ssh=me@jetson"
+        assert f"the engine ran on {there}" in see(replace(certificate(), target=there)).text
+        assert "the engine ran on" not in see(certificate()).text
+
     def test_numbers_that_are_not_finite(self) -> None:
         wrong = failing("odd")
         metrics = replace(wrong.outputs[0].metrics, relative_l2=float("nan"), mvre=float("inf"))
