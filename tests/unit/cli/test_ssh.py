@@ -6,10 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from roadworthy.bundle.reader import read_bundle
 from roadworthy.core.errors import DiedError
+from roadworthy.core.target import Target
 from roadworthy.pipeline.deploy import deploy as deploy_here
+from roadworthy.pipeline.request import Request
 from tests.loopback import HOST
 from tests.unit.cli import made
 from tests.unit.cli.test_dying_workers import killing, quick
@@ -78,3 +81,16 @@ def test_ssh_that_is_killed_while_an_engine_is_verified(far, tmp_path):
     assert "the worker of onnxruntime died: ssh was killed here by SIGKILL" in lost.error.what
     assert other.ok and other.certificate.passed
     assert ended.exit_code == 4
+
+
+def test_an_engine_there_is_not_timed_against_pytorch_here(far, tmp_path):
+    """A ratio of the two would be one of the machines."""
+    module = torch.nn.Linear(4, 3)
+    samples = [{"input": np.ones((1, 4), np.float32)}]
+    targets = (Target.parse(THERE), Target("onnxruntime"))
+    there, here = deploy_here(
+        Request(source=module, samples=samples, targets=targets, measure_seconds=0.05)
+    ).results
+    assert there.certificate.latency.runs > 0
+    assert there.certificate.comparison is None
+    assert here.certificate.comparison is not None
