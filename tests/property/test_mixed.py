@@ -17,7 +17,12 @@ from tests.models import network, normal
 from tests.property.test_passes import WEIGHTS, graphs
 from tests.unit.precision.half_made import ranges_of
 from tests.unit.precision.int8_made import images
-from tests.unit.precision.mixed_made import HALF_SCALES, integers, made
+from tests.unit.precision.mixed_made import (
+    HALF_SCALES,
+    expect_no_cast_beside_int8,
+    integers,
+    made,
+)
 
 NORMAL_HALF = (2.0**-14, 65504.0)
 scales = st.floats(*NORMAL_HALF).map(np.float16).filter(np.isfinite).map(float)
@@ -71,6 +76,7 @@ def test_no_integer_of_a_weight_moves(
     this = made(model, images(2, 2, 8))
     assert check(this.mixed.model) == ""
     assert signature_of(this.mixed.model) == signature_of(model)
+    expect_no_cast_beside_int8(this.mixed.model)
     wide, mixed = integers(this.wide.model), integers(this.mixed.model)
     assert wide.keys() == mixed.keys() != set()
     for node, whole in wide.items():

@@ -110,14 +110,14 @@ class Lowering:
 
     def _in_int8(self, target: Target, progress: Progress) -> Iterator[Lowered]:
         """Yield the plan as it is, then with suspects in float: each kind alone, then all."""
-        dialect = dialect_of(target)
-        placed = place(self._model(), dialect)
+        model, dialect = self._model(), dialect_of(target)
+        placed = place(model, dialect)
         _require_int8(placed, target)
-        model, note = self._model(), ""
+        given = Stated(model, "")
         if states_int8(target, self._request.compile_options(target).extra):
             dialect = replace(dialect, scale_dtype="float16")
-            model, note = self._stating(progress)
-        first = self._quantised(model, dialect, note, {}, self._request.method, progress)
+            given = self._stating(progress)
+        first = self._quantised(given, dialect, {}, self._request.method, progress)
         yield first
         method = str(first.account["calibration"]["method"])
         tried = {_what_runs(placed)}
@@ -133,7 +133,7 @@ class Lowering:
             repaired = place(model, dialect, islands)
             if repaired.activations and _what_runs(repaired) not in tried:
                 tried.add(_what_runs(repaired))
-                yield self._quantised(model, dialect, note, islands, method, progress)
+                yield self._quantised(given, dialect, islands, method, progress)
 
     def _halved(
         self, precision: str, limits: Mapping[str, Tolerance], progress: Progress
@@ -148,18 +148,16 @@ class Lowering:
 
     def _quantised(
         self,
-        model: ir.Model,
+        given: Stated,
         dialect: Dialect,
-        note: str,
         islands: Mapping[str, str],
         method: str,
         progress: Progress,
     ) -> Lowered:
-        """Quantise a network; `note` is what a reader must know about it."""
         signature = self._evidence.prepared.signature
         calibration, parts = self._observations(progress)
         made = quantize(
-            model,
+            given.model,
             signature,
             dialect,
             calibration,
@@ -171,8 +169,7 @@ class Lowering:
         )
         if dialect.is_half:
             made = with_half_rest(made, self._ranges(progress).ranges)
-        if note:
-            made = replace(made, notes=(*made.notes, note))
+        made = replace(made, notes=(*made.notes, *filter(None, [given.note])))
         limits = quantised_limits(
             made.model,
             signature,

@@ -12,6 +12,7 @@ from roadworthy.core.signature import Array
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision.calibrate import calibrate
 from roadworthy.precision.dialect import dialect_for
+from roadworthy.precision.half.quantised import is_int8
 from roadworthy.precision.lower import lower
 from roadworthy.precision.mixed import with_half_rest
 from roadworthy.precision.placement import place
@@ -23,6 +24,7 @@ from tests.models import network, normal
 from tests.unit.precision.int8_made import convnet8, images, quiet
 
 HALF_SCALES = replace(dialect_for("tensorrt"), scale_dtype="float16")
+Q, DQ = "QuantizeLinear", "DequantizeLinear"
 Ranges = dict[str, tuple[float, float]]
 
 SILU = """g (float[b, 8, h, w] x) => (float[b, 8, h, w] y) {
@@ -108,11 +110,27 @@ def every_range(model: ir.Model, samples: Samples) -> Ranges:
     return calibrate(typed, samples, tensors, histograms=False, threads=1, progress=quiet).ranges
 
 
+def expect_no_cast_beside_int8(model: ir.Model) -> None:
+    """A runtime fuses an INT8 operator with the DQs before it: all are of one dtype."""
+    for node in model.graph:
+        if node.op_type == DQ:
+            scale = node.inputs[1]
+            assert scale is not None
+            assert scale.dtype == node.outputs[0].dtype
+        if is_int8(node):
+            assert len({value.dtype for value in node.inputs if value is not None}) == 1
+        elif node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            makers = [value.producer() for value in node.inputs[:2] if value is not None]
+            casts = [maker for maker in makers if maker is not None and maker.op_type == "Cast"]
+            sources = [cast.inputs[0].producer() for cast in casts if cast.inputs[0] is not None]
+            assert not [item for item in sources if item is not None and item.op_type == DQ]
+
+
 def integers(model: ir.Model) -> dict[str, Array]:
     """Return what a graph's QuantizeLinears make of its constants, by the name of the node."""
     found = {}
     for node in model.graph:
-        values = constant(node.inputs[0]) if node.op_type == "QuantizeLinear" else None
+        values = constant(node.inputs[0]) if node.op_type == Q else None
         if values is None:
             continue
         scale = constant(node.inputs[1])

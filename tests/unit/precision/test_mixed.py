@@ -20,12 +20,20 @@ from roadworthy.precision.typed import check
 from tests.models import network, normal
 from tests.unit.precision.half_made import dtypes, reason
 from tests.unit.precision.int8_made import CONVNET8, convnet8, convnet8_weights, images
-from tests.unit.precision.mixed_made import HALF_SCALES, Made, integers, made, networks
+from tests.unit.precision.mixed_made import (
+    DQ,
+    HALF_SCALES,
+    Made,
+    Q,
+    expect_no_cast_beside_int8,
+    integers,
+    made,
+    networks,
+)
 
 NETWORKS = networks()
 # What FP16 adds to INT8's error: rounding to 11 bits beside rounding to 8.
 ADDED_DB = 0.5
-Q, DQ = "QuantizeLinear", "DequantizeLinear"
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +51,6 @@ def around(model: ir.Model, output: str) -> set[str]:
     assert is_int8(node)
     values = [*node.inputs, *node.outputs]
     return {value.dtype.name for value in values if value is not None and value.dtype}
-
-
-def expect_no_cast_beside_int8(model: ir.Model) -> None:
-    """A runtime fuses an INT8 operator with the DQs before it."""
-    for node in model.graph:
-        if node.op_type == DQ:
-            scale = node.inputs[1]
-            assert scale is not None
-            assert scale.dtype == node.outputs[0].dtype
-        if is_int8(node):
-            assert len({value.dtype for value in node.inputs if value is not None}) == 1
-        elif node.op_type in ("Conv", "Gemm", "MatMul"):
-            makers = [value.producer() for value in node.inputs[:2] if value is not None]
-            before = [maker.inputs[0].producer() for maker in makers if is_cast(maker)]
-            assert not [maker for maker in before if maker is not None and maker.op_type == DQ]
-
-
-def is_cast(node: ir.Node | None) -> bool:
-    return node is not None and node.op_type == "Cast"
 
 
 @pytest.mark.parametrize("name", NETWORKS)
