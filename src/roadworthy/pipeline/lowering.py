@@ -18,14 +18,16 @@ from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.graph.serial import digest, to_files
 from roadworthy.pipeline.account import Evidence
 from roadworthy.pipeline.request import Request
+from roadworthy.pipeline.stated import Stated, stated, states_int8, wants_types
 from roadworthy.precision.calibrate import Calibration, calibrate
 from roadworthy.precision.dialect import Dialect, dialect_for
 from roadworthy.precision.half import plan_half, to_half
+from roadworthy.precision.mixed import with_half_rest
 from roadworthy.precision.placement import Placement, place
 from roadworthy.precision.plan import PrecisionPlan
 from roadworthy.precision.quantize import Split, named, observe, quantize, split
 from roadworthy.precision.scoring import LITERAL, PLAIN
-from roadworthy.precision.typed import typed_copy
+from roadworthy.precision.typed import is_float, typed_copy
 from roadworthy.verify.answers import Progress, TrustedAnswers
 from roadworthy.verify.engine import judge_cases, tolerances
 from roadworthy.verify.tolerance import quantised_ceiling, quantised_tolerance
@@ -84,6 +86,8 @@ class Lowering:
             calibration.check(evidence.prepared.signature)
         self._named: ir.Model | None = None
         self._observed: tuple[Calibration, Split] | None = None
+        self._ranged: Calibration | None = None
+        self._stated: Stated | None = None
 
     def attempts(self, target: Target, precision: str, progress: Progress) -> Iterator[Lowered]:
         """Yield what to compile for a target; the next one is asked for when one proved wrong.
@@ -109,7 +113,11 @@ class Lowering:
         model, dialect = self._model(), dialect_of(target)
         placed = place(model, dialect)
         _require_int8(placed, target)
-        first = self._quantised(target, {}, self._request.method, progress)
+        given = Stated(model, "")
+        if states_int8(target, self._request.compile_options(target).extra):
+            dialect = replace(dialect, scale_dtype="float16")
+            given = self._stating(progress)
+        first = self._quantised(given, dialect, {}, self._request.method, progress)
         yield first
         method = str(first.account["calibration"]["method"])
         tried = {_what_runs(placed)}
@@ -125,26 +133,13 @@ class Lowering:
             repaired = place(model, dialect, islands)
             if repaired.activations and _what_runs(repaired) not in tried:
                 tried.add(_what_runs(repaired))
-                yield self._quantised(target, islands, method, progress)
+                yield self._quantised(given, dialect, islands, method, progress)
 
     def _halved(
         self, precision: str, limits: Mapping[str, Tolerance], progress: Progress
     ) -> Lowered:
         """Write FP16 or BF16 into the graph, by the ranges that the samples have inside it."""
-        model = typed_copy(self._model())
-        tensors = [
-            value.name or ""
-            for value in (*model.graph.inputs, *(v for n in model.graph for v in n.outputs))
-            if value.dtype is not None and value.dtype.name == "FLOAT"
-        ]
-        calibration = calibrate(
-            model,
-            self._samples,
-            tensors,
-            histograms=False,
-            threads=self._request.threads,
-            progress=progress,
-        )
+        model, calibration = self._model(), self._ranges(progress)
         plan = plan_half(model, "fp16" if precision == "fp16" else "bf16", calibration.ranges)
         lowered = to_half(model, plan)
         files = to_files(lowered, "model.onnx")
@@ -152,14 +147,19 @@ class Lowering:
         return Lowered(lowered, digest(files), limits, plan, account)
 
     def _quantised(
-        self, target: Target, islands: Mapping[str, str], method: str, progress: Progress
+        self,
+        given: Stated,
+        dialect: Dialect,
+        islands: Mapping[str, str],
+        method: str,
+        progress: Progress,
     ) -> Lowered:
         signature = self._evidence.prepared.signature
         calibration, parts = self._observations(progress)
         made = quantize(
-            self._model(),
+            given.model,
             signature,
-            dialect_of(target),
+            dialect,
             calibration,
             parts,
             method=method,
@@ -167,6 +167,9 @@ class Lowering:
             threads=self._request.threads,
             progress=progress,
         )
+        if dialect.is_half:
+            made = with_half_rest(made, self._ranges(progress).ranges)
+        made = replace(made, notes=(*made.notes, *filter(None, [given.note])))
         limits = quantised_limits(
             made.model,
             signature,
@@ -199,6 +202,29 @@ class Lowering:
             )
             self._observed = calibration, parts
         return self._observed
+
+    def _ranges(self, progress: Progress) -> Calibration:
+        """Return the range of every FP32 tensor, which only types written into a graph need."""
+        if self._ranged is None:
+            model = typed_copy(self._model())
+            self._ranged = calibrate(
+                model,
+                self._samples,
+                [
+                    value.name or ""
+                    for value in (*model.graph.inputs, *(v for n in model.graph for v in n.outputs))
+                    if is_float(value)
+                ],
+                histograms=False,
+                threads=self._request.threads,
+                progress=progress,
+            )
+        return self._ranged
+
+    def _stating(self, progress: Progress) -> Stated:
+        if self._stated is None:
+            self._stated = stated(self._model(), self._evidence, self._samples, progress)
+        return self._stated
 
     def _model(self) -> ir.Model:
         if self._named is None:
@@ -294,17 +320,6 @@ def dialect_of(target: Target) -> Dialect:
         # Reduced weights are for x86 kernels only.
         return replace(found, weight_limit=127)
     return found
-
-
-def wants_types(target: Target) -> bool:
-    """Tell whether a target computes in the types that the graph states, whatever it is told.
-
-    TensorRT from 11 on does. Before, it chooses by its flags; 8.6 doesn't even keep to casts.
-    """
-    if target.backend != "tensorrt":
-        return False
-    found = registry.find(target.backend).fingerprint(target)
-    return int(found["version"].partition(".")[0]) >= 11
 
 
 def has_dialect(target: Target) -> bool:

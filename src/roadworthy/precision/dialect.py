@@ -38,6 +38,8 @@ class Dialect:
         whole: operators whose weights it takes with one scale only.
         weight_limit: largest magnitude of a quantised weight: 127, or 63 where pairs of products
             are added up in 16 bits and would saturate (x86 before VNNI).
+        scale_dtype: "float32", or "float16" where what isn't INT8 runs in FP16 (ADR 0012): scales
+            and the values they stand for are then chosen so that FP16 holds them.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Dialect:
     stored: bool = True
     whole: frozenset[str] = frozenset()
     weight_limit: int = 127
+    scale_dtype: str = "float32"
 
     @property
     def is_symmetric(self) -> bool:
@@ -60,6 +63,11 @@ class Dialect:
     def levels(self) -> int:
         """Steps between the smallest and the largest quantised activation."""
         return 254 if self.is_symmetric else 255
+
+    @property
+    def is_half(self) -> bool:
+        """True when scales are to be exact in FP16."""
+        return self.scale_dtype == "float16"
 
 
 _DIALECTS = {

@@ -132,18 +132,25 @@ class _Told:
         return {dtype: sums[dtype] / total for dtype in (*DTYPES, UNKNOWN) if sums[dtype]}
 
     def strays(self, plan: PrecisionPlan, asked: str) -> list[str]:
-        """Nodes that were planned in what was asked for and provably run in something else."""
-        planned = [one.node for one in plan.decisions if one.dtype == asked]
-        found: dict[str, list[str]] = {}
-        for node in planned:
-            runs = self._runs.get(node, asked)
-            if runs != asked:
-                found.setdefault(runs, []).append(node)
+        """Nodes that provably run in something else than planned.
+
+        1. Those planned in what was asked for.
+        2. Those planned in another reduced dtype, where they run in a wider one: FP16 beside INT8.
+        """
+        planned: dict[str, list[str]] = {}
+        found: dict[tuple[str, str], list[str]] = {}
+        for one in plan.decisions:
+            planned.setdefault(one.dtype, []).append(one.node)
+            runs = self._runs.get(one.node, one.dtype)
+            wider = one.dtype in _REDUCED and _width(one.dtype) < _width(runs) < _width("other")
+            if runs != one.dtype and (one.dtype == asked or wider):
+                found.setdefault((one.dtype, runs), []).append(one.node)
+        # What was asked for comes first.
         return [
-            f"{len(nodes)} of {len(planned)} nodes planned in {asked} run in {dtype}: "
+            f"{len(nodes)} of {len(planned[dtype])} nodes planned in {dtype} run in {runs}: "
             + _names(nodes)
             + self._weight(nodes)
-            for dtype, nodes in found.items()
+            for (dtype, runs), nodes in sorted(found.items(), key=lambda item: item[0][0] != asked)
         ]
 
     def lesser(self, plan: PrecisionPlan) -> list[str]:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # A product of two scales, which a bias is counted in, must be a normal float32 number too.
 _SMALLEST_SCALE = 2.0**-62
+# FP16 numbers from here on have all their bits; see `half.formats.FP16`.
+_SMALLEST_HALF, _LARGEST_HALF = 2.0**-14, 65504.0
+# A channel below this share of the largest weight is lost in the rounding of that one to FP16.
+_DEAD_BESIDE_HALF = 2.0**-11
 # How much of int32's range a quantised bias may use; the products are added to it.
 _BIAS_LIMIT = 2.0**30
 
@@ -70,8 +74,8 @@ def activation_scale(name: str, covered_range: Range, dialect: Dialect) -> Quant
     low, high = min(covered_range[0], 0.0), max(covered_range[1], 0.0)
     if dialect.is_symmetric:
         scale = max(-low, high) / 127.0
-        return Quantized(name, "int8", (_float32(scale),), (0,))
-    scale = _float32((high - low) / 255.0)
+        return Quantized(name, "int8", (_stored(scale, dialect),), (0,))
+    scale = _stored((high - low) / 255.0, dialect)
     return Quantized(name, "uint8", (scale,), (int(np.clip(np.rint(-low / scale), 0, 255)),))
 
 
@@ -92,6 +96,10 @@ def _weight_scale(
     axes = tuple(axis for axis in range(values.ndim) if axis != weight.axis)
     largest = np.abs(values).max(axis=axes if weight.axis is not None else None)
     scales = np.atleast_1d(np.asarray(largest, np.float64)) / placement.dialect.weight_limit
+    if placement.dialect.is_half and scales.max() >= _SMALLEST_HALF:
+        # One dead channel would take the whole operator out of FP16.
+        dead = scales <= _DEAD_BESIDE_HALF * scales.max()
+        scales[dead] = np.maximum(scales[dead], _SMALLEST_HALF)
     for bias in placement.biases:
         if bias.weight == weight.tensor:
             # A dead channel with a bias: at the product of its tiny scales int32 would overflow.
@@ -99,7 +107,7 @@ def _weight_scale(
             if weight.axis is None:
                 needed = needed.max()
             scales = np.maximum(scales, needed / activations[bias.activation].scale[0])
-    chosen = tuple(_float32(scale) for scale in scales)
+    chosen = tuple(_stored(scale, placement.dialect) for scale in scales)
     return Quantized(weight.tensor, "int8", chosen, (0,) * len(chosen), weight.axis, weight=True)
 
 
@@ -146,5 +154,11 @@ def _saturation(
     return shares
 
 
-def _float32(scale: float) -> float:
+def _stored(scale: float, dialect: Dialect) -> float:
+    """Return a scale as the graph will hold it, so that integers are made with that very number.
+
+    Where FP16 has it at its full precision it is rounded to FP16, else it stays FP32.
+    """
+    if dialect.is_half and _SMALLEST_HALF <= scale <= _LARGEST_HALF:
+        return float(np.float16(scale))
     return float(np.float32(max(scale, _SMALLEST_SCALE)))

@@ -59,6 +59,26 @@ def test_a_node_that_the_engine_doesnt_name_is_said_and_no_finding() -> None:
     )
 
 
+MIXED = plan(("a", "int8"), ("b", "int8"), ("relu", "fp16"), ("c", "fp16"))
+
+
+def test_fp16_beside_int8_that_runs_in_fp32_is_a_finding_too() -> None:
+    nodes = {"a": "int8", "b": "tf32", "relu": "fp16", "c": "fp32"}
+    found = check_precision(MIXED, "int8", account(**nodes), WORK)
+    assert found.findings == (
+        "1 of 2 nodes planned in int8 run in tf32: b, 30 % of all MACs",
+        "1 of 2 nodes planned in fp16 run in fp32: c, 10 % of all MACs",
+    )
+
+
+def test_fp16_beside_int8_that_runs_in_int8_is_a_note() -> None:
+    """Fused into what is INT8 beside it. What compares or copies computes in no such type."""
+    nodes = {"a": "int8", "b": "int8", "relu": "int8", "c": "other"}
+    found = check_precision(MIXED, "int8", account(**nodes), WORK)
+    assert found.findings == ()
+    assert found.notes == ("1 node planned in fp16 runs in int8: relu",)
+
+
 def test_less_than_planned_for_an_island_is_said() -> None:
     found = check_precision(PLAN, "int8", account(**KEPT | {"c": "int8"}), WORK)
     assert found.findings == ()

@@ -54,6 +54,8 @@ _NEUTRAL: dict[str, Any] = {
     # Only concerns casts to FP8, which no older opset has.
     "saturate": 1,
 }
+# From here on scales may be FP16.
+_HALF_SCALES = 19
 _GRID_MODES = {"linear": "bilinear", "cubic": "bicubic"}
 
 
@@ -95,6 +97,10 @@ def _lower(node: ir.Node, now: int, opset: int, reader: str) -> None:
         raise _refusal(node, opset, reader, f"it is newer than opset {opset}") from error
     if new.since_version == old.since_version:
         return
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear") and opset < _HALF_SCALES:
+        scale = node.inputs[1]
+        if scale is not None and scale.dtype is not None and scale.dtype.name != "FLOAT":
+            raise _refusal(node, opset, reader, f"its scale is {scale.dtype.name}")
     if node.op_type in _REDUCTIONS:
         _axes_to_attribute(node, opset, reader)
     elif node.op_type == "Split":

@@ -25,12 +25,17 @@ COUNT = "counts, sizes or positions: half is exact up to {limit} only"
 REGION = "inside a quantised region, which an INT8 plan has placed"
 
 
-def pattern_reasons(nodes: Iterable[ir.Node], form: Format) -> dict[ir.Node, str]:
-    """Return why nodes stay FP32 for what they are part of; nodes must be in order."""
+def pattern_reasons(
+    nodes: Iterable[ir.Node], form: Format, *, quantised: bool = False
+) -> dict[ir.Node, str]:
+    """Return why nodes stay FP32 for what they are part of; nodes must be in order.
+
+    With `quantised` a quantised region is no reason.
+    """
     listed = list(nodes)
     found = dict.fromkeys(_norms(listed), NORM)
     found |= dict.fromkeys(_counting(listed, form), COUNT.format(limit=form.exact_integer))
-    return found | dict.fromkeys(_quantised(listed), REGION)
+    return found if quantised else found | dict.fromkeys(_quantised(listed), REGION)
 
 
 def _norms(nodes: list[ir.Node]) -> set[ir.Node]:

@@ -11,7 +11,9 @@ from roadworthy.core.errors import UnavailableError
 from roadworthy.precision.half.formats import Format, format_of
 from roadworthy.precision.half.islands import ISLAND, islands
 from roadworthy.precision.half.operators import INDIFFERENT, SELECTS
+from roadworthy.precision.half.quantised import clashes
 from roadworthy.precision.half.rules import Rules
+from roadworthy.precision.half.schema import Slots
 from roadworthy.precision.plan import Decision, PrecisionPlan
 from roadworthy.precision.typed import (
     inner_nodes,
@@ -28,6 +30,7 @@ def plan_half(
     ranges: Mapping[str, tuple[float, float]],
     *,
     keep_islands: bool = False,
+    quantised: bool = False,
 ) -> PrecisionPlan:
     """Decide the dtype of every node that computes with FP32.
 
@@ -37,6 +40,8 @@ def plan_half(
         ranges: (smallest, largest) value of each FP32 tensor on real samples, inputs too, by name.
             A tensor without one keeps its node in FP32, unless what made it bounds it.
         keep_islands: leave cheap nodes in half even where the casts cost more than they save.
+        quantised: half may go into the regions between QuantizeLinear and DequantizeLinear, where
+            the scales allow it; False leaves these as they are.
 
     Returns:
         A plan for `to_half`. Its account names the near-ties: nodes that choose by comparing
@@ -50,13 +55,17 @@ def plan_half(
     form = format_of(precision)
     typed = typed_copy(model)
     _check_opset(opset_of(typed), form)
-    rules = Rules(typed, form, ranges)
+    rules = Rules(typed, form, ranges, quantised=quantised)
     reasons = {node: rules.reason(node) for node in typed.graph if computes(node)}
     half = {node: rules.slots(node) for node, reason in reasons.items() if not reason}
+    if quantised:
+        _agree(half, reasons)
     if not keep_islands:
         for node in islands(typed.graph, half):
             reasons[node] = ISLAND
             del half[node]
+    if quantised:
+        _agree(half, reasons)
     names = node_names(typed)
     return PrecisionPlan(
         precision,
@@ -73,6 +82,14 @@ def computes(node: ir.Node) -> bool:
     if any(is_float(value) for value in (*node.inputs, *node.outputs)):
         return True
     return any(map(computes, inner_nodes(node)))
+
+
+def _agree(half: dict[ir.Node, Slots], reasons: dict[ir.Node, str]) -> None:
+    """Take out of half what an INT8 operator or a Q/DQ beside it can't follow into half."""
+    while found := clashes(half):
+        reasons |= found
+        for node in found:
+            del half[node]
 
 
 def _check_opset(opset: int, form: Format) -> None:

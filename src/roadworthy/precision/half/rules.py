@@ -11,6 +11,7 @@ from roadworthy.graph.inner import subgraphs
 from roadworthy.precision.half.formats import Format, constant_reason, range_reason
 from roadworthy.precision.half.operators import HEAVY, operator_reason
 from roadworthy.precision.half.patterns import pattern_reasons
+from roadworthy.precision.half.quantised import scale_reason
 from roadworthy.precision.half.schema import Slots, slots_of
 from roadworthy.precision.half.spans import Span, spans
 from roadworthy.precision.typed import float_constant, opset_of
@@ -25,16 +26,23 @@ class Rules:
     2. The operator has no half type in this opset's schema, or a value is no tensor.
     3. What it is part of: a written-out norm, counting, a quantised region (patterns.py).
     4. The operator's arithmetic (operators.py).
-    5. A constant of it is too large, not finite (masks), or mostly too small (formats.py).
-    6. A tensor of it is too large or too small on the samples, or was never observed (spans.py).
+    5. It is a QuantizeLinear or DequantizeLinear with a scale that the format doesn't hold
+       (quantised.py).
+    6. A constant of it is too large, not finite (masks), or mostly too small (formats.py).
+    7. A tensor of it is too large or too small on the samples, or was never observed (spans.py).
     """
 
     def __init__(
-        self, model: ir.Model, form: Format, observed: Mapping[str, tuple[float, float]]
+        self,
+        model: ir.Model,
+        form: Format,
+        observed: Mapping[str, tuple[float, float]],
+        *,
+        quantised: bool = False,
     ) -> None:
         self._form = form
         self._opset = opset_of(model)
-        self._parts = pattern_reasons(model.graph, form)
+        self._parts = pattern_reasons(model.graph, form, quantised=quantised)
         self._spans: Mapping[ir.Value, Span] = spans(model.graph, observed)
         self._constants: dict[ir.Value, str] = {}
 
@@ -60,9 +68,11 @@ class Rules:
             if told:
                 return told  # cases 3, 4
         values = list(_values(node, slots))
-        return next(filter(None, map(self._constant_reason, values)), "") or next(
-            filter(None, map(self._range_reason, values)), ""
-        )  # cases 5, 6
+        return (
+            scale_reason(node, self._form)
+            or next(filter(None, map(self._constant_reason, values)), "")
+            or next(filter(None, map(self._range_reason, values)), "")
+        )  # cases 5, 6, 7
 
     def _refuse_heavy(self, node: ir.Node, slots: Slots) -> None:
         if node.op_type in HEAVY and slots.since is not None:

@@ -12,8 +12,9 @@ from roadworthy.precision.typed import is_float
 
 # Attributes that name the dtype of the output; ConstantOfShape's is the dtype of a tensor.
 DTYPE_ATTRIBUTES = {"Cast": "to", "EyeLike": "dtype", "ConstantOfShape": "value"}
-# The schema would let its parameters stay FP32 beside half data; OpenVINO wants one dtype.
-_ONE_DTYPE = frozenset({"BatchNormalization"})
+# The schema would let its parameters stay FP32 beside half data; OpenVINO wants one dtype, and so
+# does TensorRT of a scale and what it scales (ONNX lets them differ from opset 23 on).
+_ONE_DTYPE = frozenset({"BatchNormalization", "DequantizeLinear", "QuantizeLinear"})
 
 
 @dataclass(frozen=True, slots=True)

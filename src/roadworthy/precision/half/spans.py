@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import onnx_ir as ir
 
+from roadworthy.precision.half.quantised import dequantised_span
 from roadworthy.precision.typed import float_constant, is_float
 
 Span = tuple[float, float]
@@ -37,7 +38,8 @@ def spans(
     """Return (low, high) of every FP32 value that is known; nodes must be in order.
 
     1. Observed on samples.
-    2. Not observed, but its node can't make anything larger than its inputs are, or than one.
+    2. Not observed, but its node can't make anything larger than its inputs are, or than one; or
+       its scale and its integers bound it.
     """
     listed = list(nodes)
     known: dict[ir.Value, Span] = {}
@@ -68,6 +70,8 @@ def _inputs(nodes: list[ir.Node]) -> set[ir.Value]:
 def _bound(node: ir.Node, known: Mapping[ir.Value, Span]) -> Span | None:
     if node.op_type in _WITHIN_ONE:
         return (-1.0, 1.0)
+    if node.op_type == "DequantizeLinear":
+        return dequantised_span(node)
     if node.op_type == "Cast" and node.inputs[0] is not None:
         return _OF_INTEGERS.get(node.inputs[0].dtype)
     if node.op_type not in _NO_GROWTH:

@@ -64,13 +64,18 @@ def test_the_answers_stay(graph):
             "computed at run time",
         ),
         (
+            "g (float16[2,4,6] x, float16 s) => (int8[2,4,6] y)"
+            " { z = Constant<value = int8 {0}>() [guilty] y = QuantizeLinear(x, s, z) }",
+            "its scale is FLOAT16",
+        ),
+        (
             "g (float[2,4,6] x) => (float[2,4,6] y)"
             " { e = Constant<value = int64[0] {}>()"
             " [guilty] y = ReduceMean<noop_with_empty_axes = 1>(x, e) }",
             "reduces nothing",
         ),
     ],
-    ids=["Gelu", "Split", "run-time axes", "noop"],
+    ids=["Gelu", "Split", "run-time axes", "FP16 scales", "noop"],
 )
 def test_what_cannot_be_said_is_refused_by_name(graph, why):
     with pytest.raises(CompileError, match=why) as caught:
