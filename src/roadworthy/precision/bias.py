@@ -32,7 +32,7 @@ from roadworthy.precision.typed import fresh, is_float, opset_of, value_names
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# With two samples instead of 32 the three networks of the benchmarks lost 0.3 dB at most (ADR 0011).
+# Two instead of 32 cost the three networks of the benchmarks 0.4 dB at most (ADR 0011).
 MOST_SAMPLES = 8
 # From here on ReduceMean takes its axes as an input.
 _AXES_AS_INPUT = 18
@@ -48,8 +48,8 @@ def corrections(
 ) -> tuple[Correction, ...]:
     """Measure the mean shift of every quantised node that has a bias of its own.
 
-    Memory doesn't grow with the samples. The result is the same to the last bit for any order of those
-    that are run.
+    Memory doesn't grow with the samples. The result is the same to the last bit for any order of
+    those that are run.
 
     Args:
         model: FP32, the one that `plan` was made for; left as it is.
