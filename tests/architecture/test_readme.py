@@ -183,6 +183,22 @@ def test_other_quantisers_and_where_they_are_better(root):
     assert "no finite answer" in (root / "benchmarks" / "RESULTS.md").read_text("utf-8")
 
 
+def test_files_that_a_runtime_computes_wrongly_are_counted_and_no_column_is_empty(root):
+    key = {"network": "tiny", "runtime": "openvino", "outcome": "done", "agreement": 0.99}
+    ours = {"tool": "roadworthy", "method": "auto", "dialect": "openvino", "worst_sqnr_db": 30.0}
+    other = {"tool": "nncf", "method": "default", "dialect": None, "worst_sqnr_db": 9.0}
+    elsewhere = {**ours, "dialect": "onnxruntime", "differs": True}
+    rows = [{**key, **ours, "differs": False}, {**key, **elsewhere}]
+    rows += [{**key, **other, "differs": True}, {**key, **other, "method": "x", "differs": False}]
+    record(root, "quantisers_without_vnni", {"rows": rows, "files": []})
+    assert program(root).returncode == 0
+    told = figures(root)["quantisers_without_vnni"]
+    assert "| tiny | openvino | 30.0 dB | nncf default | 9.0 dB |" in told
+    assert "÷" not in told
+    # Our plan for another runtime is no claim of ours for this one.
+    assert "than the same file operator by operator): roadworthy 0 of 1, nncf 1 of 2." in told
+
+
 def test_what_calibrating_takes_and_missed_aims(root):
     key = {"network": "tiny", "method": "minmax", "kind": "range", "samples": 64}
     done = {"outcome": "done", "peak_bytes": 3 * 2**20, "seconds": 4.5, "work_seconds": 2.5}
