@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 # Two instead of 32 cost the three networks of the benchmarks 0.4 dB at most (ADR 0011).
-MOST_SAMPLES = 8
+MOST_SAMPLES = 4
 # From here on ReduceMean takes its axes as an input.
 _AXES_AS_INPUT = 18
 
@@ -42,8 +42,7 @@ def corrections(
     model: ir.Model,
     plan: PrecisionPlan,
     samples: Samples,
-    *,
-    threads: int | None = None,
+    threads: int | None,
     progress: Progress,
 ) -> tuple[Correction, ...]:
     """Measure the mean shift of every quantised node that has a bias of its own.
@@ -56,7 +55,7 @@ def corrections(
         plan: INT8.
         samples: the real ones that it was calibrated with; at most `MOST_SAMPLES`, from all over,
             are run.
-        threads: of one inference.
+        threads: of one inference; None takes what this process may use.
         progress: told what is being done.
 
     Returns:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roadworthy.core.samples import Sample, Samples
-from roadworthy.core.signature import Signature
+from roadworthy.core.signature import Answers, Signature
 from roadworthy.precision.bias import corrections
 from roadworthy.precision.calibrate import Calibration, Progress, calibrate, unfit
 from roadworthy.precision.dialect import Dialect
@@ -30,6 +30,8 @@ _MOST_HELD_BACK = 8
 _FEW_SAMPLES = 16
 # Methods that score so near to each other on a few samples are alike.
 _ALIKE_DB = 0.5
+# Where one method is given there is only to tell whether correcting biases pays, by decibels.
+_MOST_ON_TRIAL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,32 +206,43 @@ def quantize(
         UsageError: an unknown method.
     """
     placement = place(model, dialect, islands)
-    exact = list(literal_answers(model, signature, parts.held_back))
-
-    def tried(plan: PrecisionPlan) -> tuple[ir.Model, Score]:
-        lowered = lower(model, plan, dialect)
-        return lowered, score(exact, literal_answers(lowered, signature, parts.held_back))
-
-    methods = tuple(METHODS) if method == AUTO else (method,)
-    scores = []
-    for index, name in enumerate(methods):
-        progress(f"quantise: {name}", index / len(methods))
-        found = tried(make_plan(model, placement, calibration, name))[1]
+    unseen = parts.held_back if method == AUTO else parts.held_back[:_MOST_ON_TRIAL]
+    judge = _Judge(model, signature, dialect, unseen)
+    scores: list[MethodScore] = []
+    for index, name in enumerate(METHODS if method == AUTO else ()):
+        progress(f"quantise: {name}", index / len(METHODS))
+        found = judge.of(make_plan(model, placement, calibration, name))
         scores.append(MethodScore(name, found.sqnr_db, found.outputs))
-    chosen = _best(scores)
-    plan = make_plan(model, placement, calibration, chosen.method)
-    lowered, trial = lower(model, plan, dialect), None
-    if correct and (
-        fixes := corrections(model, plan, parts.seen, threads=threads, progress=progress)
-    ):
-        better = replace(plan, corrections=fixes)
-        corrected, found = tried(better)
-        pays = found.sqnr_db > chosen.sqnr_db
-        trial = BiasTrial(len(fixes), chosen.sqnr_db, found.sqnr_db, pays)
-        if pays:
-            plan, lowered = better, corrected
-    ranked = sorted(scores, key=lambda score: -score.sqnr_db) if method == AUTO else []
-    return Quantization(lowered, plan, tuple(ranked), len(parts.held_back), trial, parts.notes)
+    chosen = _best(scores) if scores else None
+    plan = make_plan(model, placement, calibration, chosen.method if chosen else method)
+    fixes = corrections(model, plan, parts.seen, threads, progress) if correct else ()
+    trial = None
+    if fixes:
+        before, better = chosen or judge.of(plan), replace(plan, corrections=fixes)
+        after = judge.of(better)
+        kept = after.sqnr_db > before.sqnr_db
+        trial = BiasTrial(len(fixes), before.sqnr_db, after.sqnr_db, kept)
+        plan = better if kept else plan
+    ranked = tuple(sorted(scores, key=lambda score: -score.sqnr_db))
+    lowered = lower(model, plan, dialect)
+    return Quantization(lowered, plan, ranked, len(unseen), trial, parts.notes)
+
+
+class _Judge:
+    """Scores plans for one network by its exact answers, which are computed once."""
+
+    def __init__(
+        self, model: ir.Model, signature: Signature, dialect: Dialect, samples: Samples
+    ) -> None:
+        self._model, self._signature, self._dialect = model, signature, dialect
+        self._samples = samples
+        self._exact: list[Answers] | None = None
+
+    def of(self, plan: PrecisionPlan) -> Score:
+        if self._exact is None:
+            self._exact = list(literal_answers(self._model, self._signature, self._samples))
+        lowered = lower(self._model, plan, self._dialect)
+        return score(self._exact, literal_answers(lowered, self._signature, self._samples))
 
 
 def _best(scores: Sequence[MethodScore]) -> MethodScore:
