@@ -214,7 +214,9 @@ def quantize(
         found = judge.of(make_plan(model, placement, calibration, name))
         scores.append(MethodScore(name, found.sqnr_db, found.outputs))
     chosen = _best(scores) if scores else None
-    plan = make_plan(model, placement, calibration, chosen.method if chosen else method)
+    name = chosen.method if chosen else method
+    progress(f"quantise: {name}", 1.0)
+    plan = make_plan(model, placement, calibration, name)
     fixes = corrections(model, plan, parts.seen, threads, progress) if correct else ()
     trial = None
     if fixes:
