@@ -55,11 +55,7 @@ def lower(model: ir.Model, plan: PrecisionPlan, dialect: Dialect) -> ir.Model:
 
 def quantised(values: Array, item: Quantized) -> Array:
     """Return the integers of a tensor: round half to even, as ONNX's QuantizeLinear does."""
-    scale, zero = np.array(item.scale, np.float32), np.array(item.zero_point, np.float64)
-    if item.axis is not None:
-        shape = [1] * values.ndim
-        shape[item.axis] = -1
-        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    scale, zero = _by_channel(item, values.ndim)
     low, high = _RANGES[item.dtype]
     # Symmetric weights leave −128 out: TensorRT and VNNI kernels want −w to exist too.
     if item.dtype == "int8":
@@ -73,13 +69,20 @@ def quantised(values: Array, item: Quantized) -> Array:
 
 def rounded(values: Array, item: Quantized) -> Array:
     """Return a tensor as its integers stand for it, float32: quantised and dequantised."""
-    scale, zero = np.array(item.scale, np.float32), np.array(item.zero_point, np.float32)
-    if item.axis is not None:
-        shape = [1] * values.ndim
-        shape[item.axis] = -1
-        scale, zero = scale.reshape(shape), zero.reshape(shape)
-    back: Array = ((quantised(values, item).astype(np.float32) - zero) * scale).astype(np.float32)
+    scale, zero = _by_channel(item, values.ndim)
+    # Whole numbers of 8 bits times float32 are exact in float64: rounded once, as in float32.
+    back: Array = ((quantised(values, item) - zero) * scale).astype(np.float32)
     return back
+
+
+def _by_channel(item: Quantized, rank: int) -> tuple[Array, Array]:
+    """Return scale (float32) and zero-point (float64) in the shape that a tensor's take."""
+    scale, zero = np.array(item.scale, np.float32), np.array(item.zero_point, np.float64)
+    if item.axis is None:
+        return scale, zero
+    shape = [1] * rank
+    shape[item.axis] = -1
+    return scale.reshape(shape), zero.reshape(shape)
 
 
 class _Lowering:
