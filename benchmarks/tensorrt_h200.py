@@ -5,12 +5,15 @@
 
 Steps (`--list` shows them with the seconds each is expected to take) are recorded one by one, so
 that a run which is cut off loses nothing: the same command again continues. `--only TEXT` picks
-steps by name, `--again` repeats recorded ones. Networks: `networks.py`. Errors are relative L2
-against PyTorch FP32 with TF32 off, on the same weights and image. Times of our engines are medians
-of what the runtime measures where it is: `device` is GPU work alone, between events around
-back-to-back graph launches; `enqueue` the CPU's part of a launch; `latency` copy in, compute, copy
-out between events; `host` the same end to end from NumPy to NumPy. `--dry-run` runs every step with
-ONNX Runtime on this CPU and small networks: for finding bugs, its times mean nothing.
+steps by name, `--again` repeats recorded ones. `--build-only` builds the steps' engines and records
+nothing; the measuring run finds them in TensorRT's build cache. So several builds can share the
+machine, one process for each network, and no measurement does. Networks: `networks.py`. Errors are
+relative L2 against PyTorch FP32 with TF32 off, on the same weights and image. Times of our engines
+are medians of what the runtime measures where it is: `device` is GPU work alone, between events
+around back-to-back graph launches; `enqueue` the CPU's part of a launch; `latency` copy in,
+compute, copy out between events; `host` the same end to end from NumPy to NumPy. `--dry-run` runs
+every step with ONNX Runtime on this CPU and small networks: for finding bugs, its times mean
+nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from typing import Any
 import torch
 from h200 import engines, int8, road
 from h200.bench import Bench, Spec
-from h200.pairs import INT8_LEVEL, WAYS, paired
+from h200.pairs import INT8_LEVEL, WAYS, in_one_call, paired
 from h200.record import Record, Step
 
 from roadworthy.core.signature import Dim
@@ -42,6 +45,7 @@ RESNET = Spec("resnet50", "fp16")
 RESNET_ANY = Spec("resnet50", "fp16", axes=_BATCHES, profile="batch=1..16@8")
 RESNET_64 = Spec("resnet50", "fp16", batch=64, level=2)
 UNET = Spec("unet64", "fp16")
+UNET_2 = Spec("unet64", "fp16", level=2)
 DETR = Spec("detr", "fp16")
 DETR_ANY = Spec("detr", "fp16", level=2, axes=_SIDES, profile=_PROFILE)
 YOLO = Spec("yolo", "fp16")
@@ -55,8 +59,8 @@ C4_LINES = (
     ("yolo", 1),
     ("yolo", 64),
 )
-C4_SECONDS = {"int8": 100.0, "fp16": 60.0, "tf32": 40.0, "fp32": 35.0}
-"""A build at level 2 with its times at batch 1, without the calibration."""
+C4_SECONDS = 45.0
+"""Of a line whose engines were built before."""
 DETR_SIZES = [(1, 800, 800), (1, 480, 640), (1, 608, 1088), (1, 1088, 1088)]
 
 
@@ -70,7 +74,11 @@ def planned(bench: Bench, level: int = INT8_LEVEL) -> list[Step]:
 
     def add(part: str, key: str, seconds: float, work: Any, *arguments: Any) -> None:
         seconds = 1.0 if dry else seconds
-        steps.append(Step(part, key, seconds, partial(work, bench, *arguments)))
+        specs = [item for item in arguments if isinstance(item, Spec)]
+        builds = [partial(bench.engine, spec) for spec in specs]
+        if part == "c1":
+            builds.append(partial(in_one_call, bench, *specs))
+        steps.append(Step(part, key, seconds, partial(work, bench, *arguments), tuple(builds)))
 
     def engine(part: str, spec: Spec, seconds: float, *sizes: tuple[int, ...]) -> None:
         used = list(sizes) or [(spec.batch, *bench.shape(spec.network)[1:])]
@@ -104,8 +112,13 @@ def planned(bench: Bench, level: int = INT8_LEVEL) -> list[Step]:
         key = f"one call {spec.network} batch 1, int8"
         by = replace(spec, precision="int8", level=INT8_LEVEL)
         add("c1", key, 300, paired, by, 1, ("one call int8", "eager fp32", "autocast fp16"))
-    c4(bench, add, engine, level)
-    for spec in (resnet_64, UNET):
+    add("int8", "ConvTranspose's weights by axis, int8", 45, int8.transposed)
+    for name, batch in C4_LINES:
+        size = min(batch, 3) if dry else batch
+        specs = [Spec(name, precision, size, level) for precision in int8.PRECISIONS]
+        key = f"precisions {name} batch {size}, level {level}"
+        add("int8", key, C4_SECONDS, int8.precisions, *specs)
+    for spec in (resnet_64, UNET_2):
         add("overlap", f"copies beside computing, {spec.key}", 35, engines.threads, spec)
     add("road", "deploy, verify, bench", 200, road.road)
     add("largest", "largest batch unet64 fp16", 150, engines.largest, "unet64", 32, 150.0)
@@ -115,22 +128,6 @@ def planned(bench: Bench, level: int = INT8_LEVEL) -> list[Step]:
     return steps
 
 
-def c4(bench: Bench, add: Any, engine: Any, level: int) -> None:
-    """Add account C4: engine by engine, so that a cut loses one, then all of a line together.
-
-    Where the process is another one the last step builds anew what isn't in TensorRT's build cache.
-    """
-    add("int8", "ConvTranspose's weights by axis, int8", 45, int8.transposed)
-    for name, batch in C4_LINES:
-        size = min(batch, 3) if bench.dry else batch
-        specs = [Spec(name, precision, size, level) for precision in int8.PRECISIONS]
-        for spec in specs:
-            seconds = C4_SECONDS[spec.precision] * (1.0 if batch == 1 else 1.3)
-            engine("int8", spec, seconds + (60 if spec.precision == "int8" else 0))
-        key = f"precisions {name} batch {size}, level {level}"
-        add("int8", key, 25, int8.precisions, specs)
-
-
 def main() -> int:
     """Measure and record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -138,13 +135,15 @@ def main() -> int:
     parser.add_argument("--part", action="append", help="all but autotune, if none is named")
     parser.add_argument("--only", default="", help="steps with this text in their name")
     parser.add_argument("--again", action="store_true", help="repeat recorded steps")
+    parser.add_argument("--build-only", action="store_true", help="build, measure nothing")
     parser.add_argument("--list", action="store_true", help="show the steps and end")
     parser.add_argument("--dry-run", action="store_true", help="on this CPU; see above")
     parser.add_argument("--seconds", type=float, default=570.0, help="begin no step that won't fit")
     parser.add_argument("--int8-level", type=int, default=INT8_LEVEL, help="part int8's engines'")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "tensorrt_h200.json")
     asked = parser.parse_args()
-    machine = {**environment(), "gpu": None if asked.dry_run else torch.cuda.get_device_name()}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    machine = {**environment(), "gpu": gpu}
     machine["cuda_of_torch"] = torch.version.cuda
     record = Record(asked.out, machine, asked.seconds)
     target = Target.parse("onnxruntime" if asked.dry_run else asked.target)
@@ -163,7 +162,7 @@ def main() -> int:
     torch.backends.cudnn.allow_tf32 = False
     if asked.dry_run:
         torch.set_num_threads(1)
-    return record.do(steps, asked.again)
+    return record.build(steps) if asked.build_only else record.do(steps, asked.again)
 
 
 if __name__ == "__main__":

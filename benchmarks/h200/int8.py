@@ -6,7 +6,6 @@ compared and not the builder's patience.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -33,7 +32,7 @@ PRECISIONS = ("int8", "fp16", "tf32", "fp32")
 """What is most in doubt first."""
 
 
-def precisions(bench: Bench, specs: Sequence[Spec]) -> dict[str, Any]:
+def precisions(bench: Bench, *specs: Spec) -> dict[str, Any]:
     """Time one network at one batch in several precisions, and judge each against PyTorch FP32.
 
     A precision that can't be built is recorded with the reason, and the others are timed.
@@ -66,6 +65,8 @@ def precisions(bench: Bench, specs: Sequence[Spec]) -> dict[str, Any]:
                 **account(engine),
                 "relative_l2": networks.errors(network, answers, wanted),
             }
+            if spec.precision == "int8":
+                found["quantisation"] = bench.quantised(spec.network).account
         alternate(bench, network, first.batch, sides, found, base=next(reversed(sides), "fp32"))
     failed = [spec.precision for spec in specs if spec.precision not in sides]
     return {**found, **({"error": f"failed: {', '.join(failed)}"} if failed else {})}

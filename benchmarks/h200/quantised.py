@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,15 @@ import onnx_ir as ir
 from networks import Network
 from torch import nn
 
+from roadworthy.core.files import write_text
+from roadworthy.core.jsonable import dumps
 from roadworthy.core.samples import Samples
 from roadworthy.graph.serial import digest, to_files
 from roadworthy.precision.dialect import Dialect
 from roadworthy.precision.lower import lower
 from roadworthy.precision.placement import place
 from roadworthy.precision.plan import PrecisionPlan
-from roadworthy.precision.quantize import named, observe, quantize, split
+from roadworthy.precision.quantize import Quantization, named, observe, quantize, split
 
 SEED = 1000
 """Of the first image to calibrate with; those that engines are judged on have seeds below it."""
@@ -52,32 +55,37 @@ def quantised(
 ) -> Quantised:
     """Calibrate at batch 1 on ONNX Runtime on the CPU; the best of all methods is kept.
 
-    What was seen is kept under the system's temporary folder by what it is of: a second
-    program on the same machine needn't run the images again.
+    The plan is left in the system's temporary folder under what it is of: another program on the
+    same machine needn't run the images again.
     """
     count = count or COUNTS.get(network.name, COUNT)
     exported, signature = networks.exported(network, module, (1, *network.shape))
     model = named(exported)
-    feeds = [{networks.INPUT: network.images(seed=SEED + index)} for index in range(count)]
-    parts = split(Samples.of_arrays(feeds, source=f"{network.name}'s images"))
     placement = place(model, dialect)
     about = [digest(to_files(model, "model.onnx")), *placement.activations, str(count)]
     mark = hashlib.sha256("\n".join(about).encode()).hexdigest()[:16]
-    keep = Path(tempfile.gettempdir(), f"roadworthy-benchmark-{mark}.npz")
-    calibration = observe(model, [placement], parts.seen, keep=keep, progress=_silent)
-    made = quantize(model, signature, dialect, calibration, parts, progress=_silent)
+    kept = Path(tempfile.gettempdir(), f"roadworthy-benchmark-{mark}.json")
+    if not kept.exists():
+        feeds = [{networks.INPUT: network.images(seed=SEED + index)} for index in range(count)]
+        parts = split(Samples.of_arrays(feeds, source=f"{network.name}'s images"))
+        calibration = observe(model, [placement], parts.seen, progress=_silent)
+        made = quantize(model, signature, dialect, calibration, parts, progress=_silent)
+        account = _account(made, count, calibration.seconds)
+        write_text(kept, dumps({"plan": made.plan.to_json(), "account": account}))
+    known = json.loads(kept.read_text(encoding="utf-8"))
+    plan = PrecisionPlan.from_json(known["plan"], str(kept))
+    return Quantised(plan, dialect, known["account"])
+
+
+def _account(made: Quantization, images: int, seconds: float) -> dict[str, Any]:
+    told = ("dialect", "nodes", "exceptions", "scores", "held_back", "bias_correction", "notes")
     account = made.account()
-    kept = ("dialect", "nodes", "exceptions", "scores", "held_back", "bias_correction", "notes")
-    return Quantised(
-        made.plan,
-        dialect,
-        {
-            **{name: account[name] for name in kept},
-            "method": made.plan.account["method"],
-            "images": count,
-            "calibration_seconds": round(calibration.seconds, 1),
-        },
-    )
+    return {
+        **{name: account[name] for name in told},
+        "method": made.plan.account["method"],
+        "images": images,
+        "calibration_seconds": round(seconds, 1),
+    }
 
 
 def _silent(_what: str, _share: float) -> None:

@@ -25,12 +25,14 @@ class Step:
         key: its name in the record.
         seconds: what it is expected to take; it isn't begun with less time left.
         work: returns what is recorded.
+        builds: what can be built for it beforehand, and is then found in TensorRT's build cache.
     """
 
     part: str
     key: str
     seconds: float
     work: Callable[[], dict[str, Any]]
+    builds: tuple[Callable[[], object], ...] = ()
 
 
 class Record:
@@ -71,10 +73,30 @@ class Record:
             self.say(f"{step.key} (about {step.seconds:.0f} s, {self.left:.0f} s left)")
             if not self._done(step):
                 failed.append(step.key)
+        return self._ended(failed, left_out)
+
+    def _ended(self, failed: list[str], left_out: list[str]) -> int:
         for what, keys in (("failed", failed), ("no time left for", left_out)):
             if keys:
-                self.say(f"{what}: {', '.join(keys)}")
+                self.say(f"{what}: {', '.join(dict.fromkeys(keys))}")
         return 1 if failed else 5 if left_out else 0
+
+    def build(self, steps: list[Step]) -> int:
+        """Build what the steps need and record nothing; return the exit code as `do` does."""
+        failed, left_out = [], []
+        for step in steps:
+            for build in step.builds:
+                if self.left < step.seconds:
+                    left_out.append(step.key)
+                    continue
+                began = time.monotonic()
+                try:
+                    build()
+                except Exception as error:  # the step itself will record it
+                    failed.append(step.key)
+                    self.say(f"  FAILED {type(error).__name__}: {error}")
+                self.say(f"{step.key}: {time.monotonic() - began:.1f} s")
+        return self._ended(failed, left_out)
 
     def _done(self, step: Step) -> bool:
         began = time.monotonic()
