@@ -140,7 +140,9 @@ class _Heard:
         if call.excinfo is None:
             found["outcome"] = "passed"
         elif isinstance(call.excinfo.value, AssertionError):
-            found |= {"outcome": "wrong", "error": str(call.excinfo.value)[:1000]}
+            # A plain assert says nothing by itself where pytest hasn't rewritten it.
+            said = str(call.excinfo.value)[:1000] or str(call.excinfo.traceback[-1].statement)
+            found |= {"outcome": "wrong", "error": said}
         else:
             found |= _told(call.excinfo.value)
         self.outcomes.append(found)

@@ -38,15 +38,24 @@ class Net(nn.Module):
         return {"y": y, "seen": [torch.where(mask, y, torch.zeros_like(y))]}
 
 
+@pytest.fixture
+def without_tf32():
+    """Torch's own switches; they are no plain attributes, so monkeypatch can't take them back."""
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, convolution.allow_tf32
+    matmul.allow_tf32 = convolution.allow_tf32 = False
+    yield
+    matmul.allow_tf32, convolution.allow_tf32 = before
+
+
 @pytest.mark.parametrize(("precision", "limit"), [("fp32", 1e-5), ("fp16", HALF)])
+@pytest.mark.usefixtures("without_tf32")
 def test_tensorrt_answers_as_the_module_does_on_the_gpu(
     precision, limit, tmp_path_factory, monkeypatch
 ):
     from tests.device.place import TARGET
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     torch.manual_seed(0)
     module = Net().cuda().eval()
     image = torch.randn(2, 3, 64, 64, device="cuda")

@@ -10,6 +10,7 @@ from roadworthy.backends.tensorrt.exchange import travelling
 from roadworthy.backends.tensorrt.opset import highest_opset, lowered
 from roadworthy.backends.tensorrt.options import TensorRTOptions
 from roadworthy.backends.tensorrt.profiles import profiles_of
+from roadworthy.backends.tensorrt.quirks import without_quirks
 from roadworthy.core.signature import Signature
 from roadworthy.graph.serial import to_files, weight_bytes
 
@@ -33,14 +34,16 @@ def build_inputs(
     """Return the files and the spec of `runtime.build`; plain values only.
 
     Raises:
-        CompileError: the model can't be said in an opset that this TensorRT reads.
+        CompileError: the model can't be said in an opset that this TensorRT reads, or has a node
+            that its parser reads wrongly.
         UsageError: an axis without a range.
         UnavailableError: a dtype that TensorRT doesn't take.
     """
     travelling((*signature.inputs, *signature.outputs))
     reader = f"TensorRT {fingerprint['version']}"
     model = with_fixed_axes(model, signature)
-    model = lowered(model, highest_opset(version_of(fingerprint)), reader)
+    version = version_of(fingerprint)
+    model = without_quirks(lowered(model, highest_opset(version), reader), version, reader)
     types, quantized = graph_types(model)
     typing = own.typing
     if typing == "auto":

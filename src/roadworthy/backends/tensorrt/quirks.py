@@ -1,0 +1,209 @@
+"""What TensorRT's ONNX parser reads wrongly though it should know it: said otherwise, or refused.
+
+Found by running ONNX's backend test data on TensorRT 8.6.0 (`tests/conformance`). Without this the
+parser drops what it doesn't see, and the engine's answers are wrong, or it crashes.
+
+all versions
+    Conv, ConvTranspose whose weights aren't plain constants (Q/DQ), without `kernel_shape`: refused
+    ("shape misaligns with the input kernel shape"). The attribute is written out.
+before 9
+    Shape with `start` or `end`: both ignored. A Slice of the whole shape.
+    Trilu, upper: keeps other elements than it should. What isn't in the lower part below it.
+    ScatterND, ScatterElements with a `reduction`: it is ignored. Refused.
+    GridSample of volumes: the parser crashes. Refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roadworthy.core.errors import CompileError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_MENDED = (9, 0)
+_INT32_MAX = 2**31 - 1
+# Through these a tensor keeps its shape.
+_KEEP_SHAPE = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity")
+# Axes of an image batch, N x C x H x W; more are volumes.
+_IMAGES = 4
+
+
+def without_quirks(model: ir.Model, version: tuple[int, int], reader: str) -> ir.Model:
+    """Return the model so said that this version's parser reads it rightly; the given one stays.
+
+    `reader` is who can't read it, for the message.
+
+    Raises:
+        CompileError: a node that would be read wrongly however it is said.
+    """
+    work = [
+        (node, handle)
+        for node in model.graph.all_nodes()
+        if node.domain in ("", "ai.onnx") and (handle := _handler(node, version))
+    ]
+    for node, handle in work:
+        if isinstance(handle, str):
+            raise _refusal(node, reader, handle)
+    if not work:
+        return model
+    copy = model.clone()
+    for node in list(copy.graph.all_nodes()):
+        handle = _handler(node, version) if node.domain in ("", "ai.onnx") else None
+        if callable(handle):
+            handle(node)
+    return copy
+
+
+Handle = Callable[["ir.Node"], None] | str | None
+
+
+def _handler(node: ir.Node, version: tuple[int, int]) -> Handle:
+    """Return what rewrites a node, why it is refused, or None where it is read rightly."""
+    has, kind = node.attributes, node.op_type
+    if kind in ("Conv", "ConvTranspose"):
+        known = "kernel_shape" in has or _kernel_shape(node) is None
+        return None if known else _with_kernel_shape
+    if version >= _MENDED:
+        return None
+    if kind == "Shape" and ("start" in has or "end" in has):
+        return _slice_of_shape
+    if kind == "Trilu" and _integer(node, "upper", 1):
+        return (
+            _not_below if _dtype(node) else "its parser reads it wrongly, and its type isn't known"
+        )
+    if kind in ("ScatterND", "ScatterElements") and "reduction" in has:
+        reduction = has["reduction"].as_string()
+        if reduction != "none":
+            return f"its parser ignores reduction={reduction!r}, and the answers would be wrong"
+    if kind == "GridSample":
+        shape = node.inputs[0].shape if node.inputs[0] is not None else None
+        if shape is not None and len(shape) > _IMAGES:
+            return "its parser crashes on volumes (5-D); it samples images only"
+    return None
+
+
+def _kernel_shape(node: ir.Node) -> list[int] | None:
+    """Return the spatial sizes of a convolution's weights, None where they aren't known."""
+    value = node.inputs[1]
+    while value is not None and value.shape is None:
+        made = value.producer()
+        if made is None or made.op_type not in _KEEP_SHAPE:
+            return None
+        value = made.inputs[0]
+    if value is None or value.shape is None:
+        return None
+    sizes = list(value.shape)[2:]
+    known = [size for size in sizes if isinstance(size, int)]
+    return known if len(known) == len(sizes) else None
+
+
+def _with_kernel_shape(node: ir.Node) -> None:
+    import onnx_ir as ir
+
+    node.attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", _kernel_shape(node) or [])
+
+
+def _slice_of_shape(node: ir.Node) -> None:
+    """Negative positions, and those beyond the rank, mean the same to Slice as they do to Shape."""
+    begin, end = _integer(node, "start", 0), _integer(node, "end", _INT32_MAX)
+    add = _Adder(node)
+    whole = add("Shape", node.inputs[0], dtype="INT64")
+    sliced = add("Slice", whole, *(add.constant([n]) for n in (begin, end, 0)), dtype="INT64")
+    add.take_over(sliced)
+
+
+def _not_below(node: ir.Node) -> None:
+    """Return x where it isn't in the lower part up to diagonal k - 1, which 8.6 gets right."""
+    add, dtype = _Adder(node), _dtype(node)
+    x, k = node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else None
+    below = add.constant(-1) if k is None else add("Sub", k, add.constant(1), dtype="INT64")
+    one = add.tensor("value", np.ones(1, np.int64))
+    ones = add("ConstantOfShape", add("Shape", x, dtype="INT64"), dtype="INT64", value=one)
+    lower = add("Trilu", ones, below, dtype="INT64", upper=0)
+    inside = add("Cast", lower, dtype="BOOL", to=_code("BOOL"))
+    assert dtype is not None  # else `_handler` refused it
+    if dtype.name == "BOOL":
+        add.take_over(add("And", x, add("Not", inside, dtype="BOOL"), dtype="BOOL"))
+        return
+    zero = add.constant(np.zeros((), dtype.numpy()))
+    add.take_over(add("Where", inside, zero, x, dtype=dtype.name))
+
+
+class _Adder:
+    """Adds nodes before a node that they stand in for, named after it."""
+
+    def __init__(self, node: ir.Node) -> None:
+        assert node.graph is not None  # it was found in one
+        self._node, self._graph = node, node.graph
+        self._count = 0
+
+    def __call__(self, kind: str, *inputs: ir.Value | None, dtype: str, **more: Any) -> ir.Value:
+        """Add a node; return its output, of that ONNX element type."""
+        import onnx_ir as ir
+
+        node = ir.node(kind, inputs, more, name=self._name(), version=self._node.version)
+        (output,) = node.outputs
+        output.name, output.dtype = node.name, ir.DataType[dtype]
+        self._graph.insert_before(self._node, node)
+        return output
+
+    def constant(self, values: Any) -> ir.Value:
+        """Add an initialiser; whole numbers are INT64."""
+        import onnx_ir as ir
+
+        array = np.asarray(values)
+        name = self._name()
+        value = ir.val(name, const_value=ir.tensor(array, name=name))
+        self._graph.register_initializer(value)
+        return value
+
+    def tensor(self, name: str, values: Any) -> Any:
+        """Return an attribute's tensor."""
+        import onnx_ir as ir
+
+        return ir.tensor(values, name=name)
+
+    def take_over(self, value: ir.Value) -> None:
+        """Put a value in the place of the node's output, under its name, and remove the node."""
+        import onnx_ir as ir
+
+        ir.convenience.replace_nodes_and_values(
+            self._graph,
+            self._node,
+            [self._node],
+            [],
+            list(self._node.outputs),
+            [value],
+        )
+
+    def _name(self) -> str:
+        self._count += 1
+        return f"{self._node.outputs[0].name}_said_otherwise_{self._count}"
+
+
+def _dtype(node: ir.Node) -> ir.DataType | None:
+    """Return the element type of a node that gives what it takes."""
+    return next((v.dtype for v in (*node.outputs, node.inputs[0]) if v and v.dtype), None)
+
+
+def _code(dtype: str) -> int:
+    import onnx_ir as ir
+
+    return int(ir.DataType[dtype])
+
+
+def _integer(node: ir.Node, name: str, default: int) -> int:
+    return node.attributes[name].as_int() if name in node.attributes else default
+
+
+def _refusal(node: ir.Node, reader: str, why: str) -> CompileError:
+    return CompileError(
+        f"{reader} can't take node {node.name!r} ({node.op_type}): {why}",
+        where=node.name,
+        remedy="rewrite that part of the model, or use a newer TensorRT",
+    )
