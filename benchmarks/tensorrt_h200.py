@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from h200 import engines, int8, road
 from h200.bench import Bench, Spec
-from h200.pairs import INT8_LEVEL, WAYS, in_one_call, paired
+from h200.pairs import LEVEL, WAYS, in_one_call, paired
 from h200.record import Record, Step
 
 from roadworthy.core.signature import Dim
@@ -46,9 +46,10 @@ RESNET_ANY = Spec("resnet50", "fp16", axes=_BATCHES, profile="batch=1..16@8")
 RESNET_64 = Spec("resnet50", "fp16", batch=64, level=2)
 UNET = Spec("unet64", "fp16")
 UNET_2 = Spec("unet64", "fp16", level=2)
+RESNET_2 = Spec("resnet50", "fp16", level=2)
 DETR = Spec("detr", "fp16")
 DETR_ANY = Spec("detr", "fp16", level=2, axes=_SIDES, profile=_PROFILE)
-YOLO = Spec("yolo", "fp16")
+YOLO = Spec("yolo", "fp16", level=2)
 # UNet: at batch 64 its last Concat would have 64·128·512² = 2^31 elements, one more than TensorRT
 # can number; at 16 the GPU has all the work it can take.
 C4_LINES = (
@@ -64,7 +65,7 @@ C4_SECONDS = 45.0
 DETR_SIZES = [(1, 800, 800), (1, 480, 640), (1, 608, 1088), (1, 1088, 1088)]
 
 
-def planned(bench: Bench, level: int = INT8_LEVEL) -> list[Step]:
+def planned(bench: Bench, level: int = LEVEL) -> list[Step]:
     """Return all steps, the most wanted first; seconds include the build where it comes first.
 
     `level` is the optimisation level of account C4's engines.
@@ -74,10 +75,10 @@ def planned(bench: Bench, level: int = INT8_LEVEL) -> list[Step]:
 
     def add(part: str, key: str, seconds: float, work: Any, *arguments: Any) -> None:
         seconds = 1.0 if dry else seconds
-        specs = [item for item in arguments if isinstance(item, Spec)]
-        builds = [partial(bench.engine, spec) for spec in specs]
-        if part == "c1":
-            builds.append(partial(in_one_call, bench, *specs))
+        build: Any = in_one_call if part == "c1" else Bench.engine
+        builds = [partial(build, bench, item) for item in arguments if isinstance(item, Spec)]
+        if work is road.road:
+            builds = [partial(road.built, bench)]
         steps.append(Step(part, key, seconds, partial(work, bench, *arguments), tuple(builds)))
 
     def engine(part: str, spec: Spec, seconds: float, *sizes: tuple[int, ...]) -> None:
@@ -105,13 +106,11 @@ def planned(bench: Bench, level: int = INT8_LEVEL) -> list[Step]:
     engine("yolo", YOLO, 110)
     engine("yolo", Spec("yolo", "tf32", level=2), 50)
     add("torch", "pairs yolo batch 1", 70, paired, YOLO, 1, WAYS)
-    for spec in (UNET, RESNET):
-        key = f"one call {spec.network} batch 1"
-        add("c1", key, 130, paired, spec, 1, ("one call fp16", "eager fp32", "autocast fp16"))
-    for spec in (UNET, RESNET):
-        key = f"one call {spec.network} batch 1, int8"
-        by = replace(spec, precision="int8", level=INT8_LEVEL)
-        add("c1", key, 300, paired, by, 1, ("one call int8", "eager fp32", "autocast fp16"))
+    for spec in (UNET_2, RESNET_2):
+        for precision, more in (("fp16", ""), ("int8", ", int8")):
+            ways = (f"one call {precision}", "eager fp32", "autocast fp16")
+            by = replace(spec, precision=precision)
+            add("c1", f"one call {spec.network} batch 1{more}", 70, paired, by, 1, ways)
     add("int8", "ConvTranspose's weights by axis, int8", 45, int8.transposed)
     for name, batch in C4_LINES:
         size = min(batch, 3) if dry else batch
@@ -120,7 +119,7 @@ def planned(bench: Bench, level: int = INT8_LEVEL) -> list[Step]:
         add("int8", key, C4_SECONDS, int8.precisions, *specs)
     for spec in (resnet_64, UNET_2):
         add("overlap", f"copies beside computing, {spec.key}", 35, engines.threads, spec)
-    add("road", "deploy, verify, bench", 200, road.road)
+    add("road", "deploy, verify, bench", 120, road.road)
     add("largest", "largest batch unet64 fp16", 150, engines.largest, "unet64", 32, 150.0)
     add("largest", "largest batch resnet50 fp16", 150, engines.largest, "resnet50", 1024, 150.0)
     slow = ("max-autotune fp16",)
@@ -139,7 +138,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="show the steps and end")
     parser.add_argument("--dry-run", action="store_true", help="on this CPU; see above")
     parser.add_argument("--seconds", type=float, default=570.0, help="begin no step that won't fit")
-    parser.add_argument("--int8-level", type=int, default=INT8_LEVEL, help="part int8's engines'")
+    parser.add_argument("--int8-level", type=int, default=LEVEL, help="part int8's engines'")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "tensorrt_h200.json")
     asked = parser.parse_args()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -11,6 +11,7 @@ from roadworthy.backends.tensorrt.opset import highest_opset, lowered
 from roadworthy.backends.tensorrt.options import TensorRTOptions
 from roadworthy.backends.tensorrt.profiles import profiles_of
 from roadworthy.backends.tensorrt.quirks import without_quirks
+from roadworthy.core.errors import CompileError
 from roadworthy.core.signature import Signature
 from roadworthy.graph.serial import to_files, weight_bytes
 
@@ -40,6 +41,7 @@ def build_inputs(
         UnavailableError: a dtype that TensorRT doesn't take.
     """
     travelling((*signature.inputs, *signature.outputs))
+    _refuse_shared_names(signature)
     reader = f"TensorRT {fingerprint['version']}"
     model = with_fixed_axes(model, signature)
     version = version_of(fingerprint)
@@ -65,6 +67,18 @@ def build_inputs(
         "weight_bytes": weight_bytes(model),
     }
     return to_files(model, "model.onnx"), spec
+
+
+def _refuse_shared_names(signature: Signature) -> None:
+    """TensorRT gives an input that is an output too a name of its own making."""
+    for name in {spec.name for spec in signature.inputs} & {
+        spec.name for spec in signature.outputs
+    }:
+        raise CompileError(
+            f"output {name!r} is an input as it came: TensorRT has no tensor that is both",
+            where=name,
+            remedy="give the output another name in the model, by an Identity",
+        )
 
 
 def with_fixed_axes(model: ir.Model, signature: Signature) -> ir.Model:

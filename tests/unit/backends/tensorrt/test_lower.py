@@ -2,10 +2,12 @@
 
 import numpy as np
 import onnx
+import pytest
 
 from roadworthy.backends.base import CompileOptions
 from roadworthy.backends.tensorrt.lower import build_inputs
 from roadworthy.backends.tensorrt.options import TensorRTOptions
+from roadworthy.core.errors import CompileError
 from roadworthy.graph.serial import from_files
 from roadworthy.graph.signature import signature_of
 from tests import models
@@ -62,3 +64,11 @@ def test_the_given_model_stays_as_it_was():
     before = str(signature_of(model))
     told(model, "image[2,1,32,48]")
     assert str(signature_of(model)) == before
+
+
+def test_an_input_that_is_an_output_too_is_refused_in_words():
+    """8.6 calls it "__x", and said that "__x" had no range."""
+    model = models.network("g (float[4] x) => (float[4] x, float[4] y) { y = Add(x, x) }")
+    with pytest.raises(CompileError, match="'x' is an input as it came") as caught:
+        told(model)
+    assert "Identity" in caught.value.remedy

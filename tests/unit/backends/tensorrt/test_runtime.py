@@ -135,6 +135,9 @@ def test_layers_are_told_by_their_onnx_nodes():
     assert onnx_names({"Name": "/c/Conv + /r/Relu"}) == ["/c/Conv", "/r/Relu"]
     assert onnx_names({"Name": "PWN(/s/Sigmoid, /m/Mul)"}) == ["/s/Sigmoid", "/m/Mul"]
     assert onnx_names({"Name": "{ForeignNode[/a...z]}"}) == ["/a", "z"]
+    copy = "Reformatting CopyNode for Input Tensor 0 to /c/Conv + /r/Relu"
+    assert onnx_names({"Name": copy}) == ["/c/Conv", "/r/Relu"]
+    assert onnx_names({"Name": "(Unnamed Layer* 3) [Shuffle] + /m/MatMul"}) == ["/m/MatMul"]
 
 
 def test_errors_lose_tensorrts_file_positions_and_are_told_once():

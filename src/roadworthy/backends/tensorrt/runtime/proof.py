@@ -21,6 +21,8 @@ _KERNELS = (
     ("tf32", re.compile(r"tf32", re.I)),
     ("fp32", re.compile(r"f32f32|fp32|sgemm|ffma", re.I)),
 )
+# A copy into another layout belongs to the layer that wants it.
+_REFORMAT = re.compile(r"^Reformatting CopyNode for (Input|Output) Tensor \d+ to ")
 _OPAQUE = re.compile(r"ForeignNode|^__myl|myelin", re.I)
 
 
@@ -133,14 +135,19 @@ def _counted(counts: Dict[str, int]) -> str:
 
 
 def onnx_names(layer: Dict[str, Any]) -> List[str]:
-    """Return the ONNX nodes that a layer came from: by its metadata, else by its name."""
+    """Return the ONNX nodes that a layer came from: by its metadata, else by its name.
+
+    A copy into another layout is said to come from what it is made for. Layers that the parser
+    added, "(Unnamed Layer* 3) [Shuffle]", come from none that is told.
+    """
     marked = re.findall(r"\[ONNX Layer: ([^\]]*)\]", str(layer.get("Metadata", "")))
     if marked:
         return list(OrderedDict.fromkeys(marked))
-    name = str(layer.get("Name", ""))
+    name = _REFORMAT.sub("", str(layer.get("Name", "")))
     inside = re.match(r"^\{ForeignNode\[(.*)\]\}$", name)
     if inside:
         return inside.group(1).split("...")
     parts = re.sub(r"^PWN\((.*)\)$", r"\1", name)
     names = [part.strip() for part in re.split(r" \+ |, | \|\| ", parts)]
-    return [re.sub(r"^PWN\(|\)$", "", part) for part in names if part]
+    names = [re.sub(r"^PWN\(|\)$", "", part) for part in names]
+    return [part for part in names if part and not part.startswith("(Unnamed Layer")]
