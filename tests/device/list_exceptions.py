@@ -34,23 +34,27 @@ KNOWN = (
     (r"roadworthy runs tensors only", "sequences and optionals: roadworthy runs tensors only"),
     (r"has no (\w+) inputs or outputs", r"no \1 inputs or outputs"),
     (
-        r"reads ONNX up to opset \d+, and node .*? \((\w+)\) can't",
-        r"\1 isn't in its opset",
+        r"reads ONNX up to opset .*? (\((\w+)\) can't be said in it: ([^\d=]*[A-Za-z_]))",
+        r"\2 in its opset: \3",
     ),
     (r"No importer registered for op: (\w+)", r"its ONNX parser has no \1"),
     (r"Plugin not found", "its ONNX parser has no such operator, nor a plugin of that name"),
     (r"decide shapes inside the network", "an input's values decide shapes: no range is known"),
+    (r"its parser ignores reduction", "its parser ignores the reductions of scatters"),
+    (r"its parser crashes on volumes", "its parser crashes on volumes"),
+    (r"TensorRT has no tensor that is both", "an input that is an output too"),
     (r"computes INT64 as INT32", "INT64 beyond INT32"),
     (r"reaches the limit of INT32", "INT64 beyond INT32, or at its limit"),
     (DIED.pattern, r"the runtime crashes: \g<0>"),
 )
 # What every error of a kind begins with tells nothing apart.
 _BEGINS = re.compile(
-    r"^TensorRT (\S+ could not build|can't take) this model: |Error Code \d+: Internal Error \("
+    r"^TensorRT (?:\S+ could not build|can't take) this model: |Error Code \d+: Internal Error \("
 )
 # Names, numbers and operators vary within one reason.
 _VARIES = re.compile(
-    r"\(Unnamed Layer\* \d+\)|'[^']*'|\"[^\"]*\"|\(\w*\):|\[[^\]]*\]|-?\d[\d.e+-]*"
+    r"\(Unnamed Layer\* \d+\)|\bnode_of_\w+|\w+_expanded_function_\w+"
+    r"|'[^']*'|\"[^\"]*\"|\(\w*\):|\[[^\]]*\]|-?\d[\d.e+-]*"
 )
 _TOO_LITTLE = 12
 
@@ -61,10 +65,11 @@ def says(error: str) -> tuple[str, str]:
     for pattern, reason in KNOWN:
         match = re.search(pattern, what)
         if match is not None:
-            # The words up to where names begin: they must be in every error of the group.
-            words = match.group(0) if "node" not in match.group(0) else f"({match.group(1)}) can't"
+            # Without what comes before them: a node's name isn't in every error of the group.
+            words = match.group(1) if "node" in match.group(0) else match.group(0)
             return words, match.expand(reason)
-    pieces = [piece.strip(" ;:,.") for piece in _VARIES.split(_BEGINS.sub("", what))]
+    parts = _BEGINS.split(what)
+    pieces = [piece.strip(" ;:,.") for part in parts for piece in _VARIES.split(part)]
     longest = max(pieces, key=len)
     if len(longest) < _TOO_LITTLE:
         longest = what

@@ -44,7 +44,7 @@ def test_the_lists_are_of_this_version():
 
 class TestTensorRT(BackendConformance):
     target = str(TARGET)
-    claims = frozenset({"bool", "float16", "float32", "int32", "int64"})
+    claims = frozenset({"bool", "float16", "float32", "int32", "int64", "uint8"})
     options = OPTIONS
 
     @pytest.fixture(autouse=True)
