@@ -140,7 +140,12 @@ def test_bench_times_a_plan_alone_and_beside_others(command, place):
     code, document = command("bench", place / "old.plan", *given)
     assert code == 0, document
     assert document["result"]["latency"]["runs"] > 0
-    code, document = command("bench", place / "old.plan", place / "model.onnx", *given)
+    # Built for TensorRT, a model wants a range for every open axis.
+    both = ("bench", place / "old.plan", place / "model.onnx", *given)
+    code, document = command(*both)
+    assert code == 2
+    assert "--inputs" in document["error"]["remedy"]
+    code, document = command(*both, "--inputs", "x[batch=1..8,3]")
     assert code == 0, document
     (comparison,) = document["result"]["comparisons"]
     assert comparison["baseline"]["runs"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from roadworthy.backends import registry
 from roadworthy.backends.base import Engine
 from roadworthy.core.cpus import cpu_features
-from roadworthy.core.errors import UnavailableError, WrongAnswersError
+from roadworthy.core.errors import RoadworthyError, UnavailableError, WrongAnswersError
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
@@ -110,13 +111,10 @@ class Lowering:
 
     def _in_int8(self, target: Target, progress: Progress) -> Iterator[Lowered]:
         """Yield the plan as it is, then with suspects in float: each kind alone, then all."""
-        model, dialect = self._model(), dialect_of(target)
+        model, dialect = self._model(), self._dialect(target)
         placed = place(model, dialect)
         _require_int8(placed, target)
-        given = Stated(model, "")
-        if states_int8(target, self._request.compile_options(target).extra):
-            dialect = replace(dialect, scale_dtype="float16")
-            given = self._stating(progress)
+        given = self._stating(progress) if dialect.is_half else Stated(model, "")
         first = self._quantised(given, dialect, {}, self._request.method, progress)
         yield first
         method = str(first.account["calibration"]["method"])
@@ -184,13 +182,13 @@ class Lowering:
     def _observations(self, progress: Progress) -> tuple[Calibration, Split]:
         """Run the samples once, for all targets that will want them."""
         if self._observed is None:
-            dialects = {}
+            dialects: dict[Dialect, None] = {}
             for target in self._request.targets:
-                # A target without INT8 says so itself, when its turn comes.
-                if has_dialect(target):
-                    dialects[target.backend] = dialect_of(target)
+                # A target without INT8, or that isn't there, says so itself when its turn comes.
+                with contextlib.suppress(RoadworthyError):
+                    dialects[self._dialect(target)] = None
             model = self._model()
-            placements = [place(model, dialect) for dialect in dialects.values()]
+            placements = [place(model, dialect) for dialect in dialects]
             parts = split(self._samples)
             calibration = observe(
                 model,
@@ -225,6 +223,11 @@ class Lowering:
         if self._stated is None:
             self._stated = stated(self._model(), self._evidence, self._samples, progress)
         return self._stated
+
+    def _dialect(self, target: Target) -> Dialect:
+        found = dialect_of(target)
+        extra = self._request.compile_options(target).extra
+        return found.typed() if states_int8(target, extra) else found
 
     def _model(self) -> ir.Model:
         if self._named is None:
@@ -309,7 +312,7 @@ def _costs_too_much(verdict: Verdict, where: str) -> WrongAnswersError:
 
 
 def dialect_of(target: Target) -> Dialect:
-    """Return how a target wants its INT8 graph.
+    """Return how a target wants its INT8 graph; of TensorRT, as its version 8 does.
 
     Raises:
         UnavailableError: its backend has no INT8 here.

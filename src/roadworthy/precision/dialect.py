@@ -8,7 +8,7 @@ half as fast, and OpenVINO's answers on the same file fall from 34 to 9 dB.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from roadworthy.core.errors import UnavailableError
 
@@ -29,6 +29,7 @@ class Dialect:
         name: the backend.
         activations: "uint8" (with a zero-point) or "int8" (symmetric, zero-point 0).
         compute: which of `COMPUTE` it has INT8 kernels for.
+        left_out: why the others stay in float.
         light: further operators that it runs in INT8 with scales of their own, between operators
             in INT8.
         through: operators that it runs on quantised values as they are.
@@ -45,6 +46,7 @@ class Dialect:
     name: str
     activations: str
     compute: frozenset[str]
+    left_out: str
     light: frozenset[str] = frozenset()
     through: frozenset[str] = frozenset()
     outputs: bool = False
@@ -69,12 +71,17 @@ class Dialect:
         """True when scales are to be exact in FP16."""
         return self.scale_dtype == "float16"
 
+    def typed(self) -> Dialect:
+        """Return the dialect of TensorRT from 10 on, where the types in the graph decide."""
+        return replace(self, compute=COMPUTE, left_out="", scale_dtype="float16")
+
 
 _DIALECTS = {
     "onnxruntime": Dialect(
         "onnxruntime",
         "uint8",
-        compute=frozenset({"Conv", "Gemm", "MatMul"}),
+        compute=COMPUTE - {"ConvTranspose"},
+        left_out="onnxruntime has no INT8 kernel for it",
         light=frozenset(
             {"Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"}
         ),
@@ -82,11 +89,15 @@ _DIALECTS = {
         outputs=True,
         biases=True,
     ),
-    "openvino": Dialect("openvino", "uint8", compute=COMPUTE),
+    "openvino": Dialect("openvino", "uint8", compute=COMPUTE, left_out=""),
     "tensorrt": Dialect(
         "tensorrt",
         "int8",
-        compute=COMPUTE,
+        # Seen with 8.6.0 on an H200: "Assertion engine failed" where a MaxPool, a ConvTranspose and
+        # a Conv in INT8 follow one another, or a Concat stands before that Conv, as in any UNet; by
+        # itself between floats the ConvTranspose builds and is right.
+        compute=COMPUTE - {"ConvTranspose"},
+        left_out="TensorRT 8 can't build it in INT8 between others in INT8",
         stored=False,
         # TensorRT 8 reads the scales of transposed convolutions along axis 0, which ONNX has the
         # input channels on: github.com/NVIDIA/TensorRT issues 1694 and 2380.
@@ -117,6 +128,4 @@ def dialect_for(backend: str, features: frozenset[str] | None = None) -> Dialect
     vnni = features is not None and bool({"avx512_vnni", "avx_vnni", "amx_int8"} & features)
     if backend == "tensorrt" or not x86 or vnni:
         return found
-    from dataclasses import replace
-
     return replace(found, weight_limit=63)

@@ -43,7 +43,6 @@ TINY = f"fewer than {TINY_CHANNELS} channels: INT8 gains nothing"
 ATTENTION = "both factors are activations (attention): one scale for all heads is too coarse"
 VARIABLE = "its weights aren't constants of the graph"
 BETWEEN = "not between INT8 operators: INT8 would only add conversions"
-NO_KERNEL = "{0} has no INT8 kernel for it"
 NONFINITE = "its weights aren't all finite"
 ISLAND = "float island: {0}"
 
@@ -131,7 +130,7 @@ class _Placing:
         if (node.name or "") in self.islands:
             return ISLAND.format(self.islands[node.name or ""])
         if node.op_type not in self.dialect.compute:
-            return NO_KERNEL.format(self.dialect.name)
+            return self.dialect.left_out
         if node.op_type == "MatMul" and not any(map(is_weight, node.inputs)):
             return ATTENTION
         weight = node.inputs[1]

@@ -18,7 +18,7 @@ from roadworthy.pipeline import lowering as lowering_module
 from roadworthy.pipeline.deploy import deploy
 from roadworthy.pipeline.lowering import LOWERED, Lowering, dialect_of, wants_types
 from roadworthy.pipeline.request import make_request
-from roadworthy.precision.dialect import dialect_for
+from roadworthy.precision.dialect import COMPUTE, dialect_for
 from roadworthy.verify.engine import verify_engine
 from roadworthy.verify.tolerance import QUANTISED_CEILING
 from tests.models import normal
@@ -95,7 +95,8 @@ class TestOnePassForAll:
 class TestAWrongRuntime:
     def test_signed_activations_on_openvino_never_pass(self, unet, monkeypatch):
         """The same graph is right where it is computed as it is written."""
-        monkeypatch.setattr(lowering_module, "dialect_of", lambda target: dialect_for("tensorrt"))
+        signed = replace(dialect_for("tensorrt"), compute=COMPUTE)
+        monkeypatch.setattr(lowering_module, "dialect_of", lambda target: signed)
         lowering = nets.lowering_of(unet, "openvino")
         first, *others = lowering.attempts(Target("openvino"), "int8", quiet)
         literal = compiled(first, unet, "onnxruntime")

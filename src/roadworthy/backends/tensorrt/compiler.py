@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
@@ -20,7 +21,7 @@ from roadworthy.backends.tensorrt.fingerprint import check
 from roadworthy.backends.tensorrt.lower import build_inputs
 from roadworthy.backends.tensorrt.options import TensorRTOptions, parse_options
 from roadworthy.backends.tensorrt.plan import RUNTIME
-from roadworthy.backends.tensorrt.proof import proof_of
+from roadworthy.backends.tensorrt.proof import name_rows, proof_of, with_nodes
 from roadworthy.core.errors import RoadworthyError, UnavailableError
 from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
@@ -99,7 +100,8 @@ class TensorRTBackend:
             spec["device"] = target.device
             built = _built(place, files, spec, found, own, say)
         proof = proof_of(built.proof, built.files, files)
-        return Engine(target, signature, built.files, options, found, built.log, proof)
+        shipped = with_nodes(built.files, files)
+        return Engine(target, signature, shipped, options, found, built.log, proof)
 
     def open(self, engine: Engine) -> Session:
         """Open an engine where its target says, after checking that it fits there.
@@ -121,7 +123,9 @@ class TensorRTBackend:
         # The plan alone: what else ships with it needn't travel.
         plan = dict(list(engine.files.items())[:1])
         runner = self._workers.runner(engine.target, False, plan, spec)
-        return Session(engine.signature, Exchanging(runner, Exchange(engine.signature)), notes)
+        names = partial(name_rows, files=engine.files)
+        ready = Exchanging(runner, Exchange(engine.signature), names)
+        return Session(engine.signature, ready, notes)
 
     def one_worker(self) -> AbstractContextManager[KeptWorkers]:
         """Use one worker for all that is built and opened here within a `with` block.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roadworthy.backends.proof import CONVERSIONS, Layer, operators_of, standard_form
@@ -24,12 +24,45 @@ def proof_of(
         files: the engine's.
         compiled: the ONNX model that it was built from; the first file is the graph.
     """
-    import onnx
-
-    graph = onnx.load_model_from_string(next(iter(compiled.values()))).graph
-    operators = operators_of(graph)
+    operators = _operators(compiled)
     layers = json.loads(files[LAYERS])
     return {**told, **standard_form(_layers(layers, operators), operators)}
+
+
+def with_nodes(files: Mapping[str, bytes], compiled: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return an engine's files with "onnx" in every layer of `LAYERS`: the nodes it came from.
+
+    TensorRT's names of layers hold names of its own making beside those of nodes
+    ("reshape_before_fc"); which are nodes, only the graph tells. Arguments: see `proof_of`.
+    """
+    from roadworthy.backends.tensorrt.runtime.proof import onnx_names
+
+    operators = _operators(compiled)
+    layers = [
+        {**layer, "onnx": [name for name in onnx_names(layer) if name in operators]}
+        for layer in json.loads(files[LAYERS])
+    ]
+    return {**files, LAYERS: json.dumps(layers).encode()}
+
+
+def name_rows(rows: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> None:
+    """Leave only nodes of the graph in "onnx" of the rows of the runtime's `profile`.
+
+    Args:
+        rows: see `runtime.Runner.profile`.
+        files: the engine's; those of a plan that was made elsewhere don't tell, and nothing is
+            changed.
+    """
+    layers = json.loads(files.get(LAYERS, b"[]"))
+    known = {name for layer in layers for name in layer.get("onnx", ())}
+    for row in rows if known else ():
+        row["onnx"] = [name for name in row["onnx"] if name in known]
+
+
+def _operators(compiled: Mapping[str, bytes]) -> dict[str, str]:
+    import onnx
+
+    return operators_of(onnx.load_model_from_string(next(iter(compiled.values()))).graph)
 
 
 def _layers(layers: list[dict[str, Any]], operators: Mapping[str, str]) -> list[Layer]:

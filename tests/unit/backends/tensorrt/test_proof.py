@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from roadworthy.backends.tensorrt.proof import proof_of
+from roadworthy.backends.tensorrt.proof import name_rows, proof_of, with_nodes
 from roadworthy.backends.tensorrt.runtime.proof import layer_precision
 from roadworthy.graph.serial import to_files
 from tests.unit.backends.quantised import quantised
@@ -61,3 +61,18 @@ def test_a_fused_subgraph_counts_and_proves_nothing_of_its_nodes() -> None:
 )
 def test_what_quantises_its_own_result_computes_in_what_it_takes(taken, given, dtype) -> None:
     assert layer_precision(layer("first", taken, given)) == dtype
+
+
+def test_a_profile_names_nodes_of_the_graph_only() -> None:
+    model, _ = quantised("tensorrt")
+    made = "reshape_before_c1 + c1 + r1"
+    layers = [layer(made, FP32, FP32), layer("last", FP32, FP32)]
+    files = {"engine.plan": b"", "layers.json": json.dumps(layers).encode()}
+    files = with_nodes(files, to_files(model, "model.onnx"))
+    assert json.loads(files["layers.json"])[0] == {**layers[0], "onnx": ["c1", "r1"]}
+    rows = [{"name": made, "onnx": ["reshape_before_c1", "c1", "r1"]}, {"name": "?", "onnx": ["?"]}]
+    name_rows(rows, files)
+    assert [row["onnx"] for row in rows] == [["c1", "r1"], []]
+    adopted = [{"name": "?", "onnx": ["?"]}]
+    name_rows(adopted, {"old.plan": b""})
+    assert adopted == [{"name": "?", "onnx": ["?"]}]

@@ -144,7 +144,11 @@ def test_errors_lose_tensorrts_file_positions_and_are_told_once():
     lines = Lines()
     lines.add("I", "fine")
     lines.add("E", "6: [runtime.cpp::deserialize::12] Error Code 6: wrong version")
-    assert lines.reason("nothing") == "Error Code 6: wrong version"
+    lines.add("E", "2: [builder.cpp::build::7] Assertion engine failed. ")
+    lines.add(
+        "E", "[builder.cpp::build::7] Error Code 2: Internal Error (Assertion engine failed. )"
+    )
+    assert lines.reason("nothing") == "Error Code 6: wrong version; Assertion engine failed."
     assert lines.reason("nothing") == "nothing"
     assert lines.all[0] == "[I] fine"
 

@@ -28,9 +28,17 @@ class Lines:
         """Return the errors as one text, without TensorRT's file positions; they are done then."""
         lines = list(self.errors or self.warnings[-3:])
         self.errors.clear()
-        # TensorRT wraps its own messages: "6: [x.cpp::f::12] Error Code 6: … (text)".
-        told = [re.sub(r"^(\d+: )?\[[\w./:<>~]+\] ?", "", line) for line in lines]
+        told = [_unwrapped(line) for line in lines]
         return "; ".join(OrderedDict.fromkeys(told[:6])) or fallback
+
+
+def _unwrapped(line: str) -> str:
+    """Return the text of a message: TensorRT says "2: [x.cpp::f::12] text", and then once more
+    "[x.cpp::f::12] Error Code 2: Internal Error (text)".
+    """
+    text = re.sub(r"^(\d+: )?\[[\w./:<>~]+\] ?", "", line)
+    inside = re.match(r"^Error Code \d+: [\w ]+ \((.*)\)$", text)
+    return (inside.group(1) if inside else text).strip()
 
 
 def make_log(trt: Any, lines: Lines) -> Any:
