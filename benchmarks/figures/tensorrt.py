@@ -135,7 +135,7 @@ def full(record: Json) -> str:
         _compared(record, tuple(KINDS)),
         in_words(ratios_of(record)),
         *(_titled(f"{name}, batch 1, frames per second", _c1(steps, name)) for name in _C1),
-        _titled("Precisions", _c4(steps)),
+        _titled("Precisions", _precisions(steps)),
         _titled("Every side", _sides(steps)),
         _titled("Engines", _engines(steps)),
         _titled("ResNet-50 FP16 by batch", batch_table(rows) if (rows := batches(steps)) else ""),
@@ -148,6 +148,18 @@ def full(record: Json) -> str:
         *(_titled(cell(key), _layers(step)) for key, step in steps.items() if "layers" in step),
         _titled("Steps that failed", _failed(steps)),
     )
+
+
+# What the table of precisions can't say itself.
+_BESIDE = (
+    "The builds of this table shared the GPU (`--build-only`, a process per network): their seconds "
+    "are not those of a build alone, and TensorRT's choice of kernels may be slightly worse."
+)
+
+
+def _precisions(steps: dict[str, Json]) -> str:
+    table = _c4(steps)
+    return joined(table, _BESIDE) if table else ""
 
 
 def _titled(title: str, text: str) -> str:
