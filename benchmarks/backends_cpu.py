@@ -8,14 +8,16 @@ threads. Ours runs as every engine is timed: in a process of its own, through `S
 runtime runs in this process with the same settings, called as its documentation shows. Both are
 timed in alternating blocks, each at rest while the other runs; two openings of the same bytes can
 differ by a percent for good, so every round opens both anew, and the ratio (ours over raw, aim: at
-most 1.02 where a run takes over 5 ms) is the median over rounds. A backend without a by-hand call
-here (`--backends tvm`) is timed alone.
+most 1.02 where a run takes over 5 ms) is the median over rounds. TVM, which has no settings that
+both could be called with by hand, is timed beside ONNX Runtime through roadworthy: as it is built
+by rule, and tuned for `--tuning` seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from datetime import date
 from functools import partial
@@ -36,7 +38,7 @@ from roadworthy.core.signature import Feed
 from roadworthy.core.target import Target
 from roadworthy.graph.signature import signature_of
 from roadworthy.measure.environment import environment
-from roadworthy.measure.paired import compare, measure
+from roadworthy.measure.paired import compare
 from roadworthy.measure.subject import EngineSubject, LocalSubject
 
 HERE = Path(__file__).resolve().parent
@@ -95,16 +97,50 @@ def by_hand_openvino(content: bytes, feed: Feed, threads: int) -> Callable[[], A
 BY_HAND = {"onnxruntime": by_hand_onnxruntime, "openvino": by_hand_openvino}
 
 
+def built(model: ir.Model, backend: str, threads: int, *extra: tuple[str, str]) -> Engine:
+    """Build an engine."""
+    options = CompileOptions(threads=threads, extra=extra)
+    return find(backend).compile(model, signature_of(model), Target(backend), options)
+
+
+def beside_onnxruntime(
+    model: ir.Model, feed: Feed, threads: int, seconds: float, tuning: float
+) -> dict[str, Any]:
+    """Time TVM beside ONNX Runtime, both through roadworthy; ratio: TVM's time over the other's."""
+    began = time.monotonic()
+    engine = built(model, "tvm", threads, ("tuning_seconds", f"{tuning:g}"))
+    build_seconds = time.monotonic() - began
+    other = built(model, "onnxruntime", threads)
+    check(engine, feed, lambda *_: lambda: answers(other, feed))
+    found = compare(
+        EngineSubject("tvm", engine, feed, threads),
+        EngineSubject("onnxruntime", other, feed, threads),
+        seconds=seconds,
+    )
+    return {
+        "tuning_seconds": tuning,
+        "build_seconds": round(build_seconds, 1),
+        "ours": plain(found.subject),
+        "over_raw": None,
+        "over_onnxruntime": {
+            "ratio": 1 / found.ratio,
+            "low": 1 / found.ratio_high,
+            "high": 1 / found.ratio_low,
+        },
+    }
+
+
+def answers(engine: Engine, feed: Feed) -> list[Any]:
+    """Run an engine once."""
+    with engine.open() as session:
+        return list(session.run(feed).values())
+
+
 def run_case(
     model: ir.Model, feed: Feed, backend: str, threads: int, seconds: float, rounds: int
 ) -> dict[str, Any]:
     """Time one network on one backend and return the account."""
-    target = Target(backend)
-    options = CompileOptions(threads=threads)
-    engine = find(backend).compile(model, signature_of(model), target, options)
-    if backend not in BY_HAND:
-        alone = measure(EngineSubject(backend, engine, feed, threads), seconds=seconds)
-        return {"ours": plain(alone), "over_raw": None}
+    engine = built(model, backend, threads)
     check(engine, feed, BY_HAND[backend])
     found = []
     for _ in range(rounds):
@@ -132,11 +168,23 @@ def check(engine: Engine, feed: Feed, by_hand: Callable[..., Callable[[], Any]])
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def told(row: dict[str, Any]) -> str:
+    """Return a row for people."""
+    if row["over_raw"] is None:
+        times = f"{row['over_onnxruntime']['ratio']:.3f}"
+        ratio = f"{times} of ONNX Runtime, tuned for {row['tuning_seconds']:g} s"
+    else:
+        ratio = f"{row['over_raw']:.4f} of raw"
+    what = f"{row['network']:20} {row['backend']:12} {row['threads']}"
+    return f"{what}  {row['ours']['p50_ms']:8.2f} ms  {ratio}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=8.0, help="of timed work, each round")
     parser.add_argument("--rounds", type=int, default=3, help="freshly opened, each case")
-    parser.add_argument("--backends", default=",".join(BY_HAND))
+    parser.add_argument("--backends", default=",".join((*BY_HAND, "tvm")))
+    parser.add_argument("--tuning", type=float, default=60.0, help="TVM's budget, in seconds")
     parser.add_argument("--networks", default=",".join(NETWORKS), help="of those, by name")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "backends_cpu.json")
     asked = parser.parse_args()
@@ -145,10 +193,16 @@ def main() -> int:
         model, feed = NETWORKS[name]()
         for backend in asked.backends.split(","):
             for threads in sorted({1, min(2, usable_cpus())}):
-                row = run_case(model, feed, backend, threads, asked.seconds, asked.rounds)
-                rows.append({"network": name, "backend": backend, "threads": threads, **row})
-                ratio = "alone" if row["over_raw"] is None else f"{row['over_raw']:.4f} of raw"
-                print(f"{name:20} {backend:12} {threads}  {row['ours']['p50_ms']:8.2f} ms  {ratio}")
+                if backend == "tvm":
+                    found = [
+                        beside_onnxruntime(model, feed, threads, asked.seconds, tuning)
+                        for tuning in (0.0, asked.tuning)
+                    ]
+                else:
+                    found = [run_case(model, feed, backend, threads, asked.seconds, asked.rounds)]
+                for row in found:
+                    rows.append({"network": name, "backend": backend, "threads": threads, **row})
+                    print(told(rows[-1]), flush=True)
     recorded = date.today().isoformat()
     write_text(asked.out, dumps({"recorded": recorded, "environment": account, "rows": rows}))
     return 0 if all(row.get("met") is not False for row in rows) else 5

@@ -117,7 +117,22 @@ def backends_headline(record: Json) -> str:
         for backend, found in ratios.items()
     ]
     text = f"Our time over that of the call by hand: {'; '.join(said)}." if said else ""
-    return joined(text, _unmet(record))
+    return joined(text, _unmet(record), _tuned_in_words(record))
+
+
+def _tuned_in_words(record: Json) -> str:
+    """Say what TVM takes beside ONNX Runtime, by rule and tuned."""
+    ratios: dict[float, list[float]] = {}
+    for row in record["rows"]:
+        if "over_onnxruntime" in row:
+            found = ratios.setdefault(row["tuning_seconds"], [])
+            found.append(row["over_onnxruntime"]["ratio"])
+    said = [
+        f"{min(found):.2f} to {max(found):.2f} "
+        + (f"tuned for {seconds:g} s" if seconds else "as it is built by rule")
+        for seconds, found in sorted(ratios.items())
+    ]
+    return f"TVM takes that many times as long as ONNX Runtime: {'; '.join(said)}." if said else ""
 
 
 def _unmet(record: Json) -> str:
@@ -141,16 +156,34 @@ def backends_full(record: Json) -> str:
             _backend_rows(record),
         ),
         _unmet(record),
+        _tuned(record),
     )
+
+
+def _tuned(record: Json) -> str:
+    """Return TVM beside ONNX Runtime, each network and number of threads by rule and tuned."""
+    rows = [row for row in record["rows"] if "over_onnxruntime" in row]
+    head = ["network", "threads", "TVM tuned for", "TVM, p50 ms", "TVM ÷ ONNX Runtime", "build"]
+    lines = [
+        [
+            cell(row["network"]),
+            row["threads"],
+            f"{row['tuning_seconds']:g} s" if row["tuning_seconds"] else "not at all",
+            number(row["ours"]["p50_ms"]),
+            str(Ratio.of(row["over_onnxruntime"])),
+            f"{row['build_seconds']:.0f} s",
+        ]
+        for row in rows
+    ]
+    return joined("TVM, timed beside ONNX Runtime:", grid(head, lines)) if lines else ""
 
 
 def _backend_rows(record: Json) -> Iterator[list[Any]]:
     for row in record["rows"]:
+        if row["over_raw"] is None:
+            continue
         line = [cell(row["network"]), cell(row["backend"]), row["threads"]]
         line.append(number(row["ours"]["p50_ms"]))
-        if row["over_raw"] is None:
-            yield [*line, "", "", "", ""]
-            continue
         spread = f"{min(row['rounds']):.3f} to {max(row['rounds']):.3f}"
         aim = "none" if row["aim"] is None else f"≤ {row['aim']:g}"
         yield [*line, number(row["raw"]["p50_ms"]), f"{row['over_raw']:.3f}", spread, aim]

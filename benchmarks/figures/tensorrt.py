@@ -152,7 +152,7 @@ def full(record: Json) -> str:
 
 # What the table of precisions can't say itself.
 _BESIDE = (
-    "The builds of this table shared the GPU (`--build-only`, a process per network): their seconds "
+    "The builds of this table shared the GPU (`--build-only`, a process per network): their times "
     "are not those of a build alone, and TensorRT's choice of kernels may be slightly worse."
 )
 
