@@ -6,7 +6,8 @@ import os
 from dataclasses import replace
 from itertools import islice
 
-from roadworthy.core.errors import BudgetError, RoadworthyError
+from roadworthy.backends.base import Engine
+from roadworthy.core.errors import BudgetError, CompileError, RoadworthyError
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Feed
 from roadworthy.core.target import Target
@@ -18,7 +19,7 @@ from roadworthy.pipeline.account import Evidence, certify
 from roadworthy.pipeline.building import build
 from roadworthy.pipeline.deployment import Deployment, TargetResult
 from roadworthy.pipeline.gather import check_contract, gather_samples, output_names
-from roadworthy.pipeline.lowering import Lowering
+from roadworthy.pipeline.lowering import Attempts, Lowered, Lowering, Outcome
 from roadworthy.pipeline.request import Request
 from roadworthy.pipeline.ship import check_destination, choose, fastest, ship
 from roadworthy.pipeline.timing import time_engine
@@ -130,12 +131,7 @@ def _proven(
     options = request.compile_options(target)
     prepared = evidence.prepared
     trusted = prepared.trusted
-    for lowered in lowering.attempts(target, options.precision, progress):
-        engine = build(lowered.model, prepared.signature, lowered.digest, target, options, progress)
-        engine = lowered.kept_with(engine)
-        verdict = verify_engine(engine, trusted.cases, lowered.limits, progress)
-        if verdict.passed:
-            break
+    lowered, engine, verdict = _best_attempt(target, request, lowering, evidence, progress)
     sizes = trusted.cases[0].sizes
     engine, findings = prove_precision(engine, lowered.model, lowered.plan, sizes)
     verdict = replace(verdict, seconds={**trusted.seconds, **verdict.seconds})
@@ -149,6 +145,48 @@ def _proven(
         )
     certificate = certify(engine, verdict, evidence, latency, comparison, lowered.account)
     return TargetResult(target, options.precision, engine, certificate, failure)
+
+
+def _best_attempt(
+    target: Target, request: Request, lowering: Lowering, evidence: Evidence, progress: Progress
+) -> tuple[Lowered, Engine, Verdict]:
+    """Return the first attempt that proves right, or else the last one that could be built.
+
+    Raises:
+        RoadworthyError: none could be built; why the first one couldn't.
+    """
+    options, prepared = request.compile_options(target), evidence.prepared
+    attempts = lowering.attempts(target, options.precision, progress)
+    found: tuple[Lowered, Engine, Verdict] | None = None
+    refused: CompileError | None = None
+    lowered: Lowered | None = next(attempts)
+    while lowered is not None:
+        outcome = Outcome.IS_WRONG
+        try:
+            engine = build(
+                lowered.model, prepared.signature, lowered.digest, target, options, progress
+            )
+        except CompileError as error:
+            outcome, refused = Outcome.CANT_BUILD, refused or error
+        else:
+            engine = lowered.kept_with(engine)
+            verdict = verify_engine(engine, prepared.trusted.cases, lowered.limits, progress)
+            found = lowered, engine, verdict
+            if verdict.passed:
+                break
+        lowered = _after(attempts, outcome)
+    if found is not None:
+        return found
+    assert refused is not None  # there is one attempt at least
+    raise refused
+
+
+def _after(attempts: Attempts, outcome: Outcome) -> Lowered | None:
+    """Return the next attempt, None where there is none."""
+    try:
+        return attempts.send(outcome)
+    except StopIteration:
+        return None
 
 
 def _judge(verdict: Verdict, request: Request, target: Target) -> RoadworthyError | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends import registry
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
 LOWERED = "lowered.onnx"
 """The graph that an engine of reduced precision was built from, among the engine's files."""
-# What is taken back to float when a runtime computes a plan wrongly: each stands for a family of
-# kernels that was seen to be wrong or that others don't agree on.
+# What is taken back to float when a runtime can't build a plan or computes it wrongly: each stands
+# for a family of kernels that was seen to fail or that others don't agree on.
 _SUSPECTS = ("MatMul", "Gemm", "Add", "Mul", "Concat", "ConvTranspose")
 
 
@@ -71,6 +72,16 @@ class Lowered:
         return replace(engine, files={**engine.files, **to_files(self.model, LOWERED)})
 
 
+class Outcome(StrEnum):
+    """How an attempt ended, in the words of the reason that the next one gives."""
+
+    CANT_BUILD = "{0} can't build the plan with {1} in it"
+    IS_WRONG = "{0} computes the plan wrongly with {1} in it"
+
+
+Attempts = Generator[Lowered, Outcome | None, None]
+
+
 class Lowering:
     """Lowers one network for the targets of a request; calibrates once for all of them."""
 
@@ -90,8 +101,10 @@ class Lowering:
         self._ranged: Calibration | None = None
         self._stated: Stated | None = None
 
-    def attempts(self, target: Target, precision: str, progress: Progress) -> Iterator[Lowered]:
-        """Yield what to compile for a target; the next one is asked for when one proved wrong.
+    def attempts(self, target: Target, precision: str, progress: Progress) -> Attempts:
+        """Yield what to compile for a target; the next one is asked for when one failed.
+
+        How it failed may be sent; without a word it was wrong.
 
         Raises:
             UnavailableError: the target's backend has no such precision, or nothing in this
@@ -109,20 +122,21 @@ class Lowering:
             return
         yield from self._in_int8(target, progress)
 
-    def _in_int8(self, target: Target, progress: Progress) -> Iterator[Lowered]:
+    def _in_int8(self, target: Target, progress: Progress) -> Attempts:
         """Yield the plan as it is, then with suspects in float: each kind alone, then all."""
         model, dialect = self._model(), self._dialect(target)
         placed = place(model, dialect)
         _require_int8(placed, target)
         given = self._stating(progress) if dialect.is_half else Stated(model, "")
         first = self._quantised(given, dialect, {}, self._request.method, progress)
-        yield first
+        failed = yield first
         method = str(first.account["calibration"]["method"])
         tried = {_what_runs(placed)}
         # What is in float already has a better reason.
         already = {one.node for one in placed.decisions if one.dtype != "int8"}
         for operators in (*((each,) for each in _SUSPECTS), _SUSPECTS):
-            reason = f"{target.backend} computes the plan wrongly with {_one_of(operators)} in it"
+            how = failed or Outcome.IS_WRONG
+            reason = how.format(target.backend, _one_of(operators))
             islands = {
                 node.name or "": reason
                 for node in model.graph
@@ -131,7 +145,7 @@ class Lowering:
             repaired = place(model, dialect, islands)
             if repaired.activations and _what_runs(repaired) not in tried:
                 tried.add(_what_runs(repaired))
-                yield self._quantised(given, dialect, islands, method, progress)
+                failed = yield self._quantised(given, dialect, islands, method, progress)
 
     def _halved(
         self, precision: str, limits: Mapping[str, Tolerance], progress: Progress

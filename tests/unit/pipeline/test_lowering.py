@@ -10,7 +10,7 @@ import pytest
 
 from roadworthy.backends import registry
 from roadworthy.backends.base import CompileOptions, Engine
-from roadworthy.core.errors import SamplesError, UnavailableError, WrongAnswersError
+from roadworthy.core.errors import CompileError, SamplesError, UnavailableError, WrongAnswersError
 from roadworthy.core.samples import Samples
 from roadworthy.core.target import Target
 from roadworthy.graph.serial import from_files
@@ -65,6 +65,27 @@ def quantised_matmuls(model: ir.Model) -> list[str]:
         if node.op_type == "MatMul" and kinds == {"DequantizeLinear"}:
             found.append(node.name)
     return found
+
+
+def deployed_where(refuses, tmp_path, monkeypatch):
+    """Deploy in INT8 to an ONNX Runtime that can't build the INT8 graphs that are refused."""
+    backend, said = registry.find("onnxruntime"), []
+    really = backend.compile
+
+    def compile_(model, signature, target, options, *more):
+        if options.precision == "int8" and options.optimise and refuses(model):
+            said.append(f"attempt {len(said) + 1}: no kernel for it")
+            raise CompileError(said[-1])
+        return really(model, signature, target, options, *more)
+
+    monkeypatch.setattr(backend, "compile", compile_, raising=False)
+    model = nets.write(tmp_path / "m.onnx", nets.MATMUL, nets.matmul_weights())
+    return deploy(
+        make_request(
+            model, nets.feeds(), targets="onnxruntime", precision="int8", method="minmax",
+            threads=1, measure_seconds=0.0, out=tmp_path / "m.rw",
+        )
+    )  # fmt: skip
 
 
 class TestOnePassForAll:
@@ -140,6 +161,25 @@ class TestAWrongRuntime:
         # What was in float before keeps its own reason, and the rest is in INT8 as before.
         assert why["first"].startswith("first layer")
         assert second.account["nodes"]["int8"] >= 2
+
+    def test_a_plan_that_cannot_be_built_is_built_without_what_stands_in_the_way(
+        self, tmp_path, monkeypatch
+    ):
+        ended = deployed_where(lambda model: quantised_matmuls(model), tmp_path, monkeypatch)
+        assert ended.exit_code == 0
+        [result] = ended.results
+        why = {item["node"]: item["why"] for item in result.certificate.lowering["exceptions"]}
+        assert why["mm"] == "float island: onnxruntime can't build the plan with MatMul in it"
+        assert result.certificate.lowering["nodes"]["int8"] >= 2
+
+    def test_where_no_plan_can_be_built_the_first_ones_reason_is_given(self, tmp_path, monkeypatch):
+        tried = []
+        ended = deployed_where(lambda model: tried.append(model) or True, tmp_path, monkeypatch)
+        [result] = ended.results
+        assert len(tried) == 2
+        assert result.error.what == "attempt 1: no kernel for it"
+        assert ended.exit_code == result.error.exit_code
+        assert ended.bundle is None
 
     def test_an_island_that_changes_nothing_is_no_attempt(self, matmul):
         """Of the suspects only MatMul is in this network in INT8."""
