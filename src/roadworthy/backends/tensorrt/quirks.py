@@ -3,14 +3,14 @@
 Found by running ONNX's backend test data on TensorRT 8.6.0 (`tests/conformance`). Without this the
 parser drops what it doesn't see, and the engine's answers are wrong, or it crashes.
 
-all versions
+Said otherwise for all versions, since later ones couldn't be run here:
     Conv, ConvTranspose whose weights aren't plain constants (Q/DQ), without `kernel_shape`: refused
     ("shape misaligns with the input kernel shape"). The attribute is written out.
-before 9
     Shape with `start` or `end`: both ignored. A Slice of the whole shape.
     Trilu, upper: keeps other elements than it should. What isn't in the lower part below it.
-    ScatterND, ScatterElements with a `reduction`: it is ignored. Refused.
-    GridSample of volumes: the parser crashes. Refused.
+Refused before version 9:
+    ScatterND, ScatterElements with a `reduction`: it is ignored.
+    GridSample of volumes: the parser crashes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from roadworthy.core.errors import CompileError
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_MENDED = (9, 0)
+_REFUSED_BEFORE = (9, 0)
 _INT32_MAX = 2**31 - 1
 # Through these a tensor keeps its shape.
 _KEEP_SHAPE = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity")
@@ -41,41 +41,40 @@ def without_quirks(model: ir.Model, version: tuple[int, int], reader: str) -> ir
     Raises:
         CompileError: a node that would be read wrongly however it is said.
     """
-    work = [
-        (node, handle)
-        for node in model.graph.all_nodes()
-        if node.domain in ("", "ai.onnx") and (handle := _handler(node, version))
-    ]
-    for node, handle in work:
-        if isinstance(handle, str):
-            raise _refusal(node, reader, handle)
-    if not work:
+    nodes = [node for node in model.graph.all_nodes() if _is_onnx(node)]
+    for node in nodes:
+        reason = _why_refused(node) if version < _REFUSED_BEFORE else None
+        if reason is not None:
+            raise _refusal(node, reader, reason)
+    if not any(map(_rewrite, nodes)):
         return model
     copy = model.clone()
-    for node in list(copy.graph.all_nodes()):
-        handle = _handler(node, version) if node.domain in ("", "ai.onnx") else None
-        if callable(handle):
-            handle(node)
+    for node in [node for node in copy.graph.all_nodes() if _is_onnx(node)]:
+        rewrite = _rewrite(node)
+        if rewrite is not None:
+            rewrite(node)
     return copy
 
 
-Handle = Callable[["ir.Node"], None] | str | None
+def _is_onnx(node: ir.Node) -> bool:
+    return node.domain in ("", "ai.onnx")
 
 
-def _handler(node: ir.Node, version: tuple[int, int]) -> Handle:
-    """Return what rewrites a node, why it is refused, or None where it is read rightly."""
+def _rewrite(node: ir.Node) -> Callable[[ir.Node], None] | None:
+    """Return what says a node otherwise, None for one that stays."""
     has, kind = node.attributes, node.op_type
-    if kind in ("Conv", "ConvTranspose"):
-        known = "kernel_shape" in has or _kernel_shape(node) is None
-        return None if known else _with_kernel_shape
-    if version >= _MENDED:
-        return None
+    if kind in ("Conv", "ConvTranspose") and "kernel_shape" not in has and _kernel_shape(node):
+        return _with_kernel_shape
     if kind == "Shape" and ("start" in has or "end" in has):
         return _slice_of_shape
-    if kind == "Trilu" and _integer(node, "upper", 1):
-        return (
-            _not_below if _dtype(node) else "its parser reads it wrongly, and its type isn't known"
-        )
+    if kind == "Trilu" and _integer(node, "upper", 1) and _dtype(node):
+        return _not_below
+    return None
+
+
+def _why_refused(node: ir.Node) -> str | None:
+    """Return why a node can't be said at all, None where it can."""
+    has, kind = node.attributes, node.op_type
     if kind in ("ScatterND", "ScatterElements") and "reduction" in has:
         reduction = has["reduction"].as_string()
         if reduction != "none":
@@ -84,6 +83,8 @@ def _handler(node: ir.Node, version: tuple[int, int]) -> Handle:
         shape = node.inputs[0].shape if node.inputs[0] is not None else None
         if shape is not None and len(shape) > _IMAGES:
             return "its parser crashes on volumes (5-D); it samples images only"
+    if kind == "Trilu" and _integer(node, "upper", 1) and not _dtype(node):
+        return "its parser reads upper triangles wrongly, and the type isn't known"
     return None
 
 
@@ -126,7 +127,7 @@ def _not_below(node: ir.Node) -> None:
     ones = add("ConstantOfShape", add("Shape", x, dtype="INT64"), dtype="INT64", value=one)
     lower = add("Trilu", ones, below, dtype="INT64", upper=0)
     inside = add("Cast", lower, dtype="BOOL", to=_code("BOOL"))
-    assert dtype is not None  # else `_handler` refused it
+    assert dtype is not None  # else `_rewrite` let it stay
     if dtype.name == "BOOL":
         add.take_over(add("And", x, add("Not", inside, dtype="BOOL"), dtype="BOOL"))
         return
