@@ -100,6 +100,7 @@ class Lowering:
         self._observed: tuple[Calibration, Split] | None = None
         self._ranged: Calibration | None = None
         self._stated: Stated | None = None
+        self._dialects: dict[Target, Dialect] = {}
 
     def attempts(self, target: Target, precision: str, progress: Progress) -> Attempts:
         """Yield what to compile for a target; the next one is asked for when one failed.
@@ -239,9 +240,12 @@ class Lowering:
         return self._stated
 
     def _dialect(self, target: Target) -> Dialect:
-        found = dialect_of(target)
-        extra = self._request.compile_options(target).extra
-        return found.typed() if states_int8(target, extra) else found
+        """Return a target's dialect; what it is there is asked once, which starts a worker."""
+        if target not in self._dialects:
+            found = dialect_of(target)
+            extra = self._request.compile_options(target).extra
+            self._dialects[target] = found.typed() if states_int8(target, extra) else found
+        return self._dialects[target]
 
     def _model(self) -> ir.Model:
         if self._named is None:
