@@ -135,7 +135,7 @@ def full(record: Json) -> str:
         _compared(record, tuple(KINDS)),
         in_words(ratios_of(record)),
         *(_titled(f"{name}, batch 1, frames per second", _c1(steps, name)) for name in _C1),
-        _titled("Precisions", _precisions(steps)),
+        _titled("Precisions", _precisions_full(steps)),
         _titled("Every side", _sides(steps)),
         _titled("Engines", _engines(steps)),
         _titled("ResNet-50 FP16 by batch", batch_table(rows) if (rows := batches(steps)) else ""),
@@ -157,7 +157,7 @@ _BESIDE = (
 )
 
 
-def _precisions(steps: dict[str, Json]) -> str:
+def _precisions_full(steps: dict[str, Json]) -> str:
     table = _c4(steps)
     return joined(table, _BESIDE) if table else ""
 
