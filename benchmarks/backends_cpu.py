@@ -1,6 +1,6 @@
 """Each CPU backend through roadworthy, beside the same runtime called by hand.
 
-    python benchmarks/backends_cpu.py [--seconds 1.5] [--rounds 7] [--out benchmarks/results/…json]
+    python benchmarks/backends_cpu.py [--seconds 2] [--rounds 7] [--out benchmarks/results/…json]
 
 The example UNet (256² and 512²), ResNet-50, a small DETR and a small YOLOv5, all from
 `networks.py`, exported at opset 17 and tidied by the passes of `deploy`. FP32, batch 1, one and two

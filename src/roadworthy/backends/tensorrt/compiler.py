@@ -21,7 +21,7 @@ from roadworthy.backends.tensorrt.fingerprint import check
 from roadworthy.backends.tensorrt.lower import build_inputs
 from roadworthy.backends.tensorrt.options import TensorRTOptions, parse_options
 from roadworthy.backends.tensorrt.plan import RUNTIME
-from roadworthy.backends.tensorrt.proof import name_rows, proof_of, with_nodes
+from roadworthy.backends.tensorrt.proof import name_rows, operators_in, proof_of, with_nodes
 from roadworthy.core.errors import RoadworthyError, UnavailableError
 from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
@@ -99,8 +99,9 @@ class TensorRTBackend:
             files, spec = build_inputs(model, signature, options, own, found)
             spec["device"] = target.device
             built = _built(place, files, spec, found, own, say)
-        proof = proof_of(built.proof, built.files, files)
-        shipped = with_nodes(built.files, files)
+        operators = operators_in(files)
+        proof = proof_of(built.proof, built.files, operators)
+        shipped = with_nodes(built.files, operators)
         return Engine(target, signature, shipped, options, found, built.log, proof)
 
     def open(self, engine: Engine) -> Session:

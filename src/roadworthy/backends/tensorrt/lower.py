@@ -71,9 +71,9 @@ def build_inputs(
 
 def _refuse_shared_names(signature: Signature) -> None:
     """TensorRT gives an input that is an output too a name of its own making."""
-    for name in {spec.name for spec in signature.inputs} & {
-        spec.name for spec in signature.outputs
-    }:
+    inputs = {spec.name for spec in signature.inputs}
+    name = next((spec.name for spec in signature.outputs if spec.name in inputs), None)
+    if name is not None:
         raise CompileError(
             f"output {name!r} is an input as it came: TensorRT has no tensor that is both",
             where=name,

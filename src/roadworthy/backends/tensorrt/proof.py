@@ -12,8 +12,15 @@ from roadworthy.backends.proof import CONVERSIONS, Layer, operators_of, standard
 LAYERS = "layers.json"
 
 
+def operators_in(compiled: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the operator of every node of the ONNX model; the first file is the graph."""
+    import onnx
+
+    return operators_of(onnx.load_model_from_string(next(iter(compiled.values()))).graph)
+
+
 def proof_of(
-    told: Mapping[str, Any], files: Mapping[str, bytes], compiled: Mapping[str, bytes]
+    told: Mapping[str, Any], files: Mapping[str, bytes], operators: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the runtime's proof with "layers" and "nodes" in the form that all backends have.
 
@@ -22,14 +29,13 @@ def proof_of(
     Args:
         told: by the runtime's `build`.
         files: the engine's.
-        compiled: the ONNX model that it was built from; the first file is the graph.
+        operators: of the model that it was built from, see `operators_in`.
     """
-    operators = _operators(compiled)
     layers = json.loads(files[LAYERS])
     return {**told, **standard_form(_layers(layers, operators), operators)}
 
 
-def with_nodes(files: Mapping[str, bytes], compiled: Mapping[str, bytes]) -> dict[str, bytes]:
+def with_nodes(files: Mapping[str, bytes], operators: Mapping[str, str]) -> dict[str, bytes]:
     """Return an engine's files with "onnx" in every layer of `LAYERS`: the nodes it came from.
 
     TensorRT's names of layers hold names of its own making beside those of nodes
@@ -37,7 +43,6 @@ def with_nodes(files: Mapping[str, bytes], compiled: Mapping[str, bytes]) -> dic
     """
     from roadworthy.backends.tensorrt.runtime.proof import onnx_names
 
-    operators = _operators(compiled)
     layers = [
         {**layer, "onnx": [name for name in onnx_names(layer) if name in operators]}
         for layer in json.loads(files[LAYERS])
@@ -57,12 +62,6 @@ def name_rows(rows: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> Non
     known = {name for layer in layers for name in layer.get("onnx", ())}
     for row in rows if known else ():
         row["onnx"] = [name for name in row["onnx"] if name in known]
-
-
-def _operators(compiled: Mapping[str, bytes]) -> dict[str, str]:
-    import onnx
-
-    return operators_of(onnx.load_model_from_string(next(iter(compiled.values()))).graph)
 
 
 def _layers(layers: list[dict[str, Any]], operators: Mapping[str, str]) -> list[Layer]:

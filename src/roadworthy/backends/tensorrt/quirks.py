@@ -120,13 +120,15 @@ def _slice_of_shape(node: ir.Node) -> None:
 
 def _not_below(node: ir.Node) -> None:
     """Return x where it isn't in the lower part up to diagonal k - 1, which 8.6 gets right."""
+    import onnx_ir as ir
+
     add, dtype = _Adder(node), _dtype(node)
     x, k = node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else None
     below = add.constant(-1) if k is None else add("Sub", k, add.constant(1), dtype="INT64")
-    one = add.tensor("value", np.ones(1, np.int64))
+    one = ir.tensor(np.ones(1, np.int64), name="value")
     ones = add("ConstantOfShape", add("Shape", x, dtype="INT64"), dtype="INT64", value=one)
     lower = add("Trilu", ones, below, dtype="INT64", upper=0)
-    inside = add("Cast", lower, dtype="BOOL", to=_code("BOOL"))
+    inside = add("Cast", lower, dtype="BOOL", to=int(ir.DataType.BOOL))
     assert dtype is not None  # else `_rewrite` let it stay
     if dtype.name == "BOOL":
         add.take_over(add("And", x, add("Not", inside, dtype="BOOL"), dtype="BOOL"))
@@ -163,12 +165,6 @@ class _Adder:
         self._graph.register_initializer(value)
         return value
 
-    def tensor(self, name: str, values: Any) -> Any:
-        """Return an attribute's tensor."""
-        import onnx_ir as ir
-
-        return ir.tensor(values, name=name)
-
     def take_over(self, value: ir.Value) -> None:
         """Put a value in the place of the node's output, under its name, and remove the node."""
         import onnx_ir as ir
@@ -190,12 +186,6 @@ class _Adder:
 def _dtype(node: ir.Node) -> ir.DataType | None:
     """Return the element type of a node that gives what it takes."""
     return next((v.dtype for v in (*node.outputs, node.inputs[0]) if v and v.dtype), None)
-
-
-def _code(dtype: str) -> int:
-    import onnx_ir as ir
-
-    return int(ir.DataType[dtype])
 
 
 def _integer(node: ir.Node, name: str, default: int) -> int:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from roadworthy.backends.tensorrt.proof import name_rows, proof_of, with_nodes
+from roadworthy.backends.tensorrt.proof import name_rows, operators_in, proof_of, with_nodes
 from roadworthy.backends.tensorrt.runtime.proof import layer_precision
 from roadworthy.graph.serial import to_files
 from tests.unit.backends.quantised import quantised
@@ -36,7 +36,7 @@ LAYERS = [
 def proof(layers):
     model, _ = quantised("tensorrt")
     files = {"engine.plan": b"", "layers.json": json.dumps(layers).encode()}
-    return proof_of({"asked": "int8"}, files, to_files(model, "model.onnx"))
+    return proof_of({"asked": "int8"}, files, operators_in(to_files(model, "model.onnx")))
 
 
 def test_int8_layers_are_told_by_their_nodes() -> None:
@@ -68,7 +68,7 @@ def test_a_profile_names_nodes_of_the_graph_only() -> None:
     made = "reshape_before_c1 + c1 + r1"
     layers = [layer(made, FP32, FP32), layer("last", FP32, FP32)]
     files = {"engine.plan": b"", "layers.json": json.dumps(layers).encode()}
-    files = with_nodes(files, to_files(model, "model.onnx"))
+    files = with_nodes(files, operators_in(to_files(model, "model.onnx")))
     assert json.loads(files["layers.json"])[0] == {**layers[0], "onnx": ["c1", "r1"]}
     rows = [{"name": made, "onnx": ["reshape_before_c1", "c1", "r1"]}, {"name": "?", "onnx": ["?"]}]
     name_rows(rows, files)
