@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
 
 from roadworthy.backends.base import CompileOptions
@@ -24,6 +26,7 @@ from tests.device.place import QUICK, TARGET
 
 pytestmark = pytest.mark.device
 
+RANGES = (["image[batch=1..2,1,h=8..16,w=8..16]"], ["x[batch=1..8,3]"])
 FP32 = 1e-5
 """Relative L2 against ONNX Runtime: both FP32, other orders of summation."""
 
@@ -216,6 +219,36 @@ def test_the_build_cache_answers_for_its_own_model_only():
     x = {"x": np.array([2, 3, 4, 5], np.float32)}
     with build(other, extra=level).open() as session:
         np.testing.assert_array_equal(session.run(x)["y"], [4, 9, 16, 25])
+
+
+def test_operators_newer_than_the_parser_are_said_in_older_ones():
+    """8.6 reads opset 17; of these Gelu came with 20, GroupNormalization's form with 21."""
+    graph = """g (float[2,8,6,6] x) => (float[2,288] y) {
+        n = GroupNormalization<num_groups = 4>(x, s, b) u = Gelu(n)
+        t = Gelu<approximate = "tanh">(u) m = Mish(t) f = Flatten(m) y = RMSNormalization(f, r) }"""
+    scales = {"s": models.normal(8, seed=1), "b": models.normal(8, seed=2)}
+    proto = models.proto(graph, {**scales, "r": models.normal(288, seed=3)})
+    proto.opset_import[0].version = 23
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    both(model, [{"x": models.normal(2, 8, 6, 6, seed=n)} for n in range(2)])
+
+
+def test_timings_of_builds_beside_one_another_are_put_together(monkeypatch, tmp_path):
+    extra = (("build-cache", "off"), ("level", "1"))
+    folders = []
+    for number, model in enumerate((models.convnet(), models.perceptron())):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(number)))
+        build(model, models.ranged(model, *RANGES[number]), extra=extra)
+        folders.append(next((tmp_path / str(number)).rglob("timings")))
+    one, other = (next(item for item in folder.rglob("*") if item.is_file()) for folder in folders)
+    sizes = [one.stat().st_size, other.stat().st_size]
+    (one.parent / other.name).write_bytes(other.read_bytes())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "0"))
+    model = models.convnet()
+    engine = build(model, models.ranged(model, *RANGES[0]), extra=extra)
+    assert not [line for line in engine.log if "timing cache" in line and "left aside" in line]
+    (whole,) = (item for item in folders[0].rglob("*") if item.is_file())
+    assert whole.stat().st_size >= max(sizes)
 
 
 def test_times_and_layers_come_from_where_the_engine_is():

@@ -6,7 +6,9 @@ An operator whose version didn't change stays. One that changed is treated by ki
 2. attributes were added: they go where they hold their default, else the node is refused;
 3. an attribute became an input (`axes` of reductions): it becomes an attribute again;
 4. an attribute was renamed or added with a meaning (`Split`, `GridSample`): rewritten;
-5. anything else: refused by name.
+5. one that is newer than `opset`, or means something else there: said in older operators
+   (`newer.py`);
+6. anything else: refused by name.
 
 ONNX's own version converter has few adapters downwards and changes types on its way.
 """
@@ -15,6 +17,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from roadworthy.backends.tensorrt.newer import without_newer
+from roadworthy.backends.tensorrt.rewrite import Adder, schema
 from roadworthy.core.errors import CompileError
 
 if TYPE_CHECKING:
@@ -30,12 +34,12 @@ def _words(text: str) -> frozenset[str]:
 
 # 1. Since opset 13 these only learned types (or limits that older models can't exceed).
 _SAME = _words(
-    "Cast CastLike Constant ConstantOfShape Conv ConvTranspose Dropout Elu Equal EyeLike Flatten "
-    "GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity If InstanceNormalization "
-    "IsInf IsNaN Loop MaxPool Mod Pad Reshape Resize Round Scan ScatterElements ScatterND Selu "
-    "Shape Size Softplus Softsign Squeeze ThresholdedRelu TopK Transpose Unsqueeze AveragePool "
-    "LpPool Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh QuantizeLinear "
-    "DequantizeLinear"
+    "Cast CastLike Constant ConstantOfShape Conv ConvTranspose Dropout Elu Equal EyeLike "
+    "Flatten GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity If "
+    "InstanceNormalization IsInf IsNaN Loop MaxPool Mish Mod Pad Reshape Resize Round Scan "
+    "ScatterElements ScatterND Selu Shape Size Softplus Softsign Squeeze ThresholdedRelu TopK "
+    "Transpose Unsqueeze AveragePool LpPool Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh "
+    "Atanh QuantizeLinear DequantizeLinear"
 )
 _REDUCTIONS = _words(
     "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
@@ -76,10 +80,10 @@ def lowered(model: ir.Model, opset: int, reader: str) -> ir.Model:
     if now <= opset:
         return model
     copy = model.clone()
-    for node in copy.graph.all_nodes():
-        if node.domain in ("", "ai.onnx"):
-            _lower(node, now, opset, reader)
-        if node.version is not None and node.domain in ("", "ai.onnx"):
+    without_newer(copy, opset)
+    for node in [node for node in copy.graph.all_nodes() if node.domain in ("", "ai.onnx")]:
+        _lower(node, now, opset, reader)
+        if node.version is not None:
             node.version = opset
     for graph in copy.graphs():
         graph.opset_imports[""] = opset
@@ -88,15 +92,11 @@ def lowered(model: ir.Model, opset: int, reader: str) -> ir.Model:
 
 
 def _lower(node: ir.Node, now: int, opset: int, reader: str) -> None:
-    from onnx import defs
-
-    try:
-        new = defs.get_schema(node.op_type, now)
-        old = defs.get_schema(node.op_type, opset)
-    except defs.SchemaError as error:
-        raise _refusal(node, opset, reader, f"it is newer than opset {opset}") from error
-    if new.since_version == old.since_version:
+    new, old = (schema(node.op_type, version) for version in (now, opset))
+    if new is not None and old is not None and new.since_version == old.since_version:
         return
+    if old is None:
+        raise _refusal(node, opset, reader, f"it is newer than opset {opset}")
     if node.op_type in ("QuantizeLinear", "DequantizeLinear") and opset < _HALF_SCALES:
         scale = node.inputs[1]
         if scale is not None and scale.dtype is not None and scale.dtype.name != "FLOAT":
@@ -148,15 +148,23 @@ def _axes_to_attribute(node: ir.Node, opset: int, reader: str) -> None:
 
 
 def _split(node: ir.Node, opset: int, reader: str) -> None:
-    """Case 4. `num_outputs` equal parts is what Split did without sizes, if they are equal."""
+    """Case 4. `num_outputs` parts, the last one smaller; without sizes Split made equal ones."""
     number = node.attributes.pop("num_outputs", None)
     if number is None:
         return
+    count = int(number.value)
     shape = node.inputs[0].shape if node.inputs[0] is not None else None
     axis = node.attributes["axis"].value if "axis" in node.attributes else 0
     size = shape[axis] if shape is not None else None
-    if not isinstance(size, int) or size % int(number.value):
+    if not isinstance(size, int):
         raise _refusal(node, opset, reader, "whether its parts are equal isn't known")
+    if size % count:
+        each = -(-size // count)
+        last = size - each * (count - 1)
+        if last <= 0:
+            raise _refusal(node, opset, reader, f"a size of {size} has no {count} parts")
+        node.resize_inputs(2)
+        node.replace_input_with(1, Adder(node).constant([each] * (count - 1) + [last]))
 
 
 def _grid_sample(node: ir.Node) -> None:

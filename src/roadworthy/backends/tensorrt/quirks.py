@@ -7,6 +7,7 @@ Said otherwise for all versions, since later ones couldn't be run here:
     Conv, ConvTranspose whose weights aren't plain constants (Q/DQ), without `kernel_shape`: refused
     ("shape misaligns with the input kernel shape"). The attribute is written out.
     Shape with `start` or `end`: both ignored. A Slice of the whole shape.
+    CastLike: unknown. A Cast to the type that the other has.
     Trilu, upper: keeps other elements than it should. What isn't in the lower part below it.
 Refused before version 9:
     ScatterND, ScatterElements with a `reduction`: it is ignored.
@@ -16,10 +17,11 @@ Refused before version 9:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from roadworthy.backends.tensorrt.rewrite import Adder
 from roadworthy.core.errors import CompileError
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ def _rewrite(node: ir.Node) -> Callable[[ir.Node], None] | None:
         return _slice_of_shape
     if kind == "Trilu" and _integer(node, "upper", 1) and _dtype(node):
         return _not_below
+    if kind == "CastLike" and _likes(node) is not None:
+        return _cast
     return None
 
 
@@ -112,7 +116,7 @@ def _with_kernel_shape(node: ir.Node) -> None:
 def _slice_of_shape(node: ir.Node) -> None:
     """Negative positions, and those beyond the rank, mean the same to Slice as they do to Shape."""
     begin, end = _integer(node, "start", 0), _integer(node, "end", _INT32_MAX)
-    add = _Adder(node)
+    add = Adder(node)
     whole = add("Shape", node.inputs[0], dtype="INT64")
     sliced = add("Slice", whole, *(add.constant([n]) for n in (begin, end, 0)), dtype="INT64")
     add.take_over(sliced)
@@ -122,7 +126,7 @@ def _not_below(node: ir.Node) -> None:
     """Return x where it isn't in the lower part up to diagonal k - 1, which 8.6 gets right."""
     import onnx_ir as ir
 
-    add, dtype = _Adder(node), _dtype(node)
+    add, dtype = Adder(node), _dtype(node)
     x, k = node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else None
     below = add.constant(-1) if k is None else add("Sub", k, add.constant(1), dtype="INT64")
     one = ir.tensor(np.ones(1, np.int64), name="value")
@@ -137,50 +141,16 @@ def _not_below(node: ir.Node) -> None:
     add.take_over(add("Where", inside, zero, x, dtype=dtype.name))
 
 
-class _Adder:
-    """Adds nodes before a node that they stand in for, named after it."""
+def _likes(node: ir.Node) -> ir.DataType | None:
+    """Return the type that a CastLike casts to, None where it isn't known."""
+    return next((v.dtype for v in (node.inputs[1], *node.outputs) if v and v.dtype), None)
 
-    def __init__(self, node: ir.Node) -> None:
-        assert node.graph is not None  # it was found in one
-        self._node, self._graph = node, node.graph
-        self._count = 0
 
-    def __call__(self, kind: str, *inputs: ir.Value | None, dtype: str, **more: Any) -> ir.Value:
-        """Add a node; return its output, of that ONNX element type."""
-        import onnx_ir as ir
-
-        node = ir.node(kind, inputs, more, name=self._name(), version=self._node.version)
-        (output,) = node.outputs
-        output.name, output.dtype = node.name, ir.DataType[dtype]
-        self._graph.insert_before(self._node, node)
-        return output
-
-    def constant(self, values: Any) -> ir.Value:
-        """Add an initialiser; whole numbers are INT64."""
-        import onnx_ir as ir
-
-        array = np.asarray(values)
-        name = self._name()
-        value = ir.val(name, const_value=ir.tensor(array, name=name))
-        self._graph.register_initializer(value)
-        return value
-
-    def take_over(self, value: ir.Value) -> None:
-        """Put a value in the place of the node's output, under its name, and remove the node."""
-        import onnx_ir as ir
-
-        ir.convenience.replace_nodes_and_values(
-            self._graph,
-            self._node,
-            [self._node],
-            [],
-            list(self._node.outputs),
-            [value],
-        )
-
-    def _name(self) -> str:
-        self._count += 1
-        return f"{self._node.outputs[0].name}_said_otherwise_{self._count}"
+def _cast(node: ir.Node) -> None:
+    add, dtype = Adder(node), _likes(node)
+    assert dtype is not None  # else `_rewrite` let it stay
+    more = {"to": int(dtype), **{name: has.value for name, has in node.attributes.items()}}
+    add.take_over(add("Cast", node.inputs[0], dtype=dtype.name, **more))
 
 
 def _dtype(node: ir.Node) -> ir.DataType | None:

@@ -15,7 +15,7 @@ X = models.normal(2, 4, 6)
 
 def network(graph, opset):
     proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {opset}]>\n{graph}')
-    return ir.from_proto(proto)
+    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
 
 
 def answers(model):
@@ -33,6 +33,9 @@ SAID_IN_BOTH = {
         p = Constant<value = int64[6] {0,1,0,0,1,0}>() y = Pad<mode = "reflect">(x, p) }""",
     "Reshape": """g (float[2,4,6] x) => (float[4,12] y) {
         s = Constant<value = int64[2] {4,12}>() y = Reshape(x, s) }""",
+    "Split in unequal parts": """g (float[2,4,6] x) => (float[2,5] a, float[2,4] e) {
+        s = Constant<value = int64[2] {2,24}>() r = Reshape(x, s)
+        a, b, c, d, e = Split<axis = -1, num_outputs = 5>(r) }""",
     "Cast": "g (float[2,4,6] x) => (float16[2,4,6] y) { y = Cast<to = 10, saturate = 1>(x) }",
 }
 
@@ -53,10 +56,25 @@ def test_the_answers_stay(graph):
 @pytest.mark.parametrize(
     ("graph", "why"),
     [
-        ("g (float[2,4,6] x) => (float[2,4,6] y) { [guilty] y = Gelu(x) }", "newer than opset 17"),
+        (
+            "g (float[n,c,h,w] x) => (float[n,c,k,l] y)"
+            " { s = Constant<value = int64[2] {2,2}>() i = Constant<value = int64[2] {2,2}>()"
+            " [guilty] y = Col2Im(x, s, i) }",
+            "newer than opset 17",
+        ),
         (
             "g (float[2,4,6] x) => (float[2,2,6] y, float[2,2,6] z, float[2,0,6] w)"
             " { [guilty] y, z, w = Split<axis = 1, num_outputs = 3>(x) }",
+            "no 3 parts",
+        ),
+        (
+            "g (float[4] x, int64[r] s) => (float y) { t = Reshape(x, s) [guilty] u = Gelu(t)"
+            " y = ReduceSum(u) }",
+            "newer than opset 17",
+        ),
+        (
+            "g (float[2,n,6] x) => (float[2,a,6] y, float[2,b,6] z)"
+            " { [guilty] y, z = Split<axis = 1, num_outputs = 2>(x) }",
             "parts are equal",
         ),
         (
@@ -75,7 +93,7 @@ def test_the_answers_stay(graph):
             "reduces nothing",
         ),
     ],
-    ids=["Gelu", "Split", "run-time axes", "FP16 scales", "noop"],
+    ids=["Col2Im", "empty part", "unknown rank", "Split", "run-time axes", "FP16 scales", "noop"],
 )
 def test_what_cannot_be_said_is_refused_by_name(graph, why):
     with pytest.raises(CompileError, match=why) as caught:

@@ -79,6 +79,14 @@ def test_the_diagonal_may_be_known_at_run_time_only():
         same(model, {"x": models.normal(3, 4), "k": np.array(k)})
 
 
+@pytest.mark.parametrize(("like", "to"), [("float16", 10), ("int64", 7), ("bool", 9)])
+def test_a_cast_to_another_s_type_names_the_type(like, to):
+    graph = f"g (float[3] x, {like}[1] z) => ({like}[3] y) {{ y = CastLike(x, z) }}"
+    feed = {"x": models.normal(3), "z": np.zeros(1, TYPES[like])}
+    (node,) = same(network(graph), feed).graph
+    assert (node.op_type, node.attributes["to"].value) == ("Cast", to)
+
+
 def test_a_lower_triangle_and_a_whole_shape_stay():
     model = network(
         "g (float[3,4] x) => (float[3,4] y, int64[2] s) { y = Trilu<upper = 0>(x) s = Shape(x) }"

@@ -1,0 +1,120 @@
+"""Newer operators said in older ones answer as ONNX Runtime's own and as ONNX's data say.
+
+That TensorRT reads them is shown on a GPU by the same data (`tests/device`).
+"""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import shape_inference
+from onnx.reference import ReferenceEvaluator
+
+from roadworthy.backends.tensorrt.opset import lowered
+from roadworthy.graph.signature import signature_of
+from tests import models
+from tests.conformance.onnx_cases import cases, differ
+
+KNOWN = {"Gelu", "GroupNormalization", "Mish", "RMSNormalization", "Swish"}
+TYPES = {"float": 1e-6, "float16": 2e-3}
+# Of an ONNX type: how far the same formula in another order may be, relative to the largest answer.
+
+
+def network(operator, dtype, opset, more=""):
+    graph = f"g ({dtype}[n,4,3,5] x) => ({dtype}[n,4,3,5] y) {{ {more} [it] y = {operator} }}"
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {opset}]>\n{graph}')
+    return ir.from_proto(shape_inference.infer_shapes(proto))
+
+
+def told(model, opset):
+    made = lowered(model, opset, "TensorRT 8.6.0")
+    onnx.checker.check_model(ir.to_proto(made), full_check=True)
+    assert not any(node.op_type in KNOWN for node in made.graph if opset < 18)
+    return made
+
+
+def answer(model, x):
+    """By ONNX's reference, which computes each operator as it is defined."""
+    with np.errstate(over="ignore"):  # of an exponential in FP16, on its way to 1 / infinity
+        return ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})[0]
+
+
+def assert_same(model, opset, x, limit):
+    expected, found = answer(model, x), answer(told(model, opset), x)
+    assert found.dtype == expected.dtype == x.dtype
+    scale = np.abs(expected.astype(np.float64)).max()
+    assert np.abs(found.astype(np.float64) - expected).max() <= limit * scale
+
+
+OPERATORS = {
+    "Gelu": (20, "Gelu(x)"),
+    "Gelu by tanh": (20, 'Gelu<approximate = "tanh">(x)'),
+    "Mish": (18, "Mish(x)"),
+    "Swish": (24, "Swish(x)"),
+    "Swish with alpha": (24, "Swish<alpha = 1.7>(x)"),
+    "GroupNormalization": (21, "GroupNormalization<num_groups = 2, epsilon = 0.01>(x, s, b)"),
+    "GroupNormalization by group": (18, "GroupNormalization<num_groups = 4>(x, s, b)"),
+    "RMSNormalization": (23, "RMSNormalization<axis = 2, epsilon = 0.001>(x, t)"),
+    "RMSNormalization, last axis": (23, "RMSNormalization(x, t)"),
+}
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("opset", [16, 17])
+def test_the_answers_stay(operator, dtype, opset):
+    since, text = OPERATORS[operator]
+    to = ir.DataType[dtype.upper()].value
+    scales = (
+        f"fs = Constant<value = float[4] {{0.5, -1.5, 2.0, 1.0}}>() s = Cast<to = {to}>(fs) "
+        f"fb = Constant<value = float[4] {{1.0, 0.0, -2.0, 0.25}}>() b = Cast<to = {to}>(fb) "
+        f"ft = Constant<value = float[5] {{1.0, 2.0, 0.5, -1.0, 3.0}}>() t = Cast<to = {to}>(ft)"
+    )
+    x = (models.normal(2, 4, 3, 5) * 3).astype(np.float16 if dtype == "float16" else np.float32)
+    assert_same(network(text, dtype, since, scales), opset, x, TYPES[dtype])
+
+
+def test_a_mean_far_from_zero_is_taken_off_before_squaring():
+    """In FP32 the mean of squares less the square of the mean would lose all digits here."""
+    scales = "s = Constant<value = float[4] {1,1,1,1}>() b = Constant<value = float[4] {0,0,0,0}>()"
+    model = network("GroupNormalization<num_groups = 2>(x, s, b)", "float", 21, scales)
+    x = models.normal(2, 4, 3, 5) + np.float32(3000)
+    exact = x.astype(np.float64).reshape(2, 2, -1)
+    exact = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-5)
+    with models.engine(told(model, 17)).open() as session:
+        found = session.run({"x": x})["y"]
+    np.testing.assert_allclose(found, exact.reshape(x.shape), atol=2e-3)
+
+
+@given(st.floats(-30, 30, width=32), st.sampled_from(["Gelu", "Gelu by tanh", "Mish", "Swish"]))
+def test_single_numbers(number, operator):
+    since, text = OPERATORS[operator]
+    x = np.full((1, 4, 3, 5), number, np.float32)
+    model = network(text, "float", since)
+    np.testing.assert_allclose(
+        answer(told(model, 17), x), answer(model, x), rtol=1e-5, atol=abs(number) * 1e-6
+    )
+
+
+def test_onnx_s_own_data():
+    tried = 0
+    for case in cases():
+        if not onnx_nodes(case) & KNOWN:
+            continue
+        tried += 1
+        model = case.model()
+        made = told(model, 17)
+        for feed, expected in case.data_sets(signature_of(model)):
+            names = list(expected)
+            found = dict(
+                zip(names, ReferenceEvaluator(ir.to_proto(made)).run(names, feed), strict=True)
+            )
+            assert not differ(found, expected, case.rtol, case.atol)
+    assert tried >= 27
+
+
+def onnx_nodes(case):
+    graph = onnx.load(case.folder / "model.onnx", load_external_data=False).graph
+    return {node.op_type for node in graph.node}
