@@ -6,14 +6,14 @@
 Steps (`--list` shows them with the seconds each is expected to take) are recorded one by one, so
 that a run which is cut off loses nothing: the same command again continues. `--only TEXT` picks
 steps by name, `--again` repeats recorded ones. `--build-only` builds the steps' engines and records
-nothing; the measuring run finds them in TensorRT's build cache. So several builds can share the
-machine, one process for each network, and no measurement does. Networks: `networks.py`. Errors are
-relative L2 against PyTorch FP32 with TF32 off, on the same weights and image. Times of our engines
-are medians of what the runtime measures where it is: `device` is GPU work alone, between events
-around back-to-back graph launches; `enqueue` the CPU's part of a launch; `latency` copy in,
-compute, copy out between events; `host` the same end to end from NumPy to NumPy. `--dry-run` runs
-every step with ONNX Runtime on this CPU and small networks: for finding bugs, its times mean
-nothing.
+nothing; the measuring run finds them in TensorRT's build cache (there `--only` picks engines by
+name). So several builds can share the machine, each in a process, and no measurement does.
+Networks: `networks.py`. Errors are relative L2 against PyTorch FP32 with TF32 off, on the same
+weights and image. Times of our engines are medians of what the runtime measures where it is:
+`device` is GPU work alone, between events around back-to-back graph launches; `enqueue` the CPU's
+part of a launch; `latency` copy in, compute, copy out between events; `host` the same end to end
+from NumPy to NumPy. `--dry-run` runs every step with ONNX Runtime on this CPU and small networks:
+for finding bugs, its times mean nothing.
 """
 
 from __future__ import annotations
@@ -75,11 +75,12 @@ def planned(bench: Bench, level: int = LEVEL) -> list[Step]:
 
     def add(part: str, key: str, seconds: float, work: Any, *arguments: Any) -> None:
         seconds = 1.0 if dry else seconds
-        build: Any = in_one_call if part == "c1" else Bench.engine
-        builds = [partial(build, bench, item) for item in arguments if isinstance(item, Spec)]
+        build, how = (in_one_call, "one call ") if part == "c1" else (Bench.engine, "")
+        specs = [item for item in arguments if isinstance(item, Spec)]
+        builds: dict[str, Any] = {how + spec.key: partial(build, bench, spec) for spec in specs}
         if work is road.road:
-            builds = [partial(road.built, bench)]
-        steps.append(Step(part, key, seconds, partial(work, bench, *arguments), tuple(builds)))
+            builds = {key: partial(road.built, bench)}
+        steps.append(Step(part, key, seconds, partial(work, bench, *arguments), builds))
 
     def engine(part: str, spec: Spec, seconds: float, *sizes: tuple[int, ...]) -> None:
         used = list(sizes) or [(spec.batch, *bench.shape(spec.network)[1:])]
@@ -150,18 +151,22 @@ def main() -> int:
     steps = [
         step
         for step in planned(bench, asked.int8_level)
-        if asked.only in step.key
+        if (asked.build_only or asked.only in step.key)
         and (step.part in asked.part if asked.part else step.part != "autotune")
     ]
     if asked.list:
         for step in steps:
             print(f"{step.part:9} {step.seconds:4.0f} s  {step.key}")
+            if asked.build_only:
+                print(*(f"{'':18}{name}" for name in step.builds), sep="\n")
         return 0
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     if asked.dry_run:
         torch.set_num_threads(1)
-    return record.build(steps) if asked.build_only else record.do(steps, asked.again)
+    if asked.build_only:
+        return record.build(steps, asked.only)
+    return record.do(steps, asked.again)
 
 
 if __name__ == "__main__":

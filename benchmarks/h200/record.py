@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,15 @@ class Step:
         key: its name in the record.
         seconds: what it is expected to take; it isn't begun with less time left.
         work: returns what is recorded.
-        builds: what can be built for it beforehand, and is then found in TensorRT's build cache.
+        builds: what can be built for it beforehand by name, and is then found in TensorRT's build
+            cache.
     """
 
     part: str
     key: str
     seconds: float
     work: Callable[[], dict[str, Any]]
-    builds: tuple[Callable[[], object], ...] = ()
+    builds: Mapping[str, Callable[[], object]] = field(default_factory=dict)
 
 
 class Record:
@@ -81,21 +82,27 @@ class Record:
                 self.say(f"{what}: {', '.join(dict.fromkeys(keys))}")
         return 1 if failed else 5 if left_out else 0
 
-    def build(self, steps: list[Step]) -> int:
-        """Build what the steps need and record nothing; return the exit code as `do` does."""
+    def build(self, steps: list[Step], only: str) -> int:
+        """Build what the steps need and has `only` in its name; record nothing.
+
+        Returns:
+            The exit code, as `do` does.
+        """
         failed, left_out = [], []
-        for step in steps:
-            for build in step.builds:
-                if self.left < step.seconds:
-                    left_out.append(step.key)
-                    continue
-                began = time.monotonic()
-                try:
-                    build()
-                except Exception as error:  # the step itself will record it
-                    failed.append(step.key)
-                    self.say(f"  FAILED {type(error).__name__}: {error}")
-                self.say(f"{step.key}: {time.monotonic() - began:.1f} s")
+        wanted = {name: (step, build) for step in steps for name, build in step.builds.items()}
+        for name, (step, build) in wanted.items():
+            if only not in name:
+                continue
+            if self.left < step.seconds:
+                left_out.append(name)
+                continue
+            began = time.monotonic()
+            try:
+                build()
+            except Exception as error:  # the step itself will record it
+                failed.append(name)
+                self.say(f"  FAILED {type(error).__name__}: {error}")
+            self.say(f"{name}: {time.monotonic() - began:.1f} s")
         return self._ended(failed, left_out)
 
     def _done(self, step: Step) -> bool:
