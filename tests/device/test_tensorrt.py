@@ -26,7 +26,6 @@ from tests.device.place import QUICK, TARGET
 
 pytestmark = pytest.mark.device
 
-RANGES = (["image[batch=1..2,1,h=8..16,w=8..16]"], ["x[batch=1..8,3]"])
 FP32 = 1e-5
 """Relative L2 against ONNX Runtime: both FP32, other orders of summation."""
 
@@ -233,22 +232,16 @@ def test_operators_newer_than_the_parser_are_said_in_older_ones():
     both(model, [{"x": models.normal(2, 8, 6, 6, seed=n)} for n in range(2)])
 
 
-def test_timings_of_builds_beside_one_another_are_put_together(monkeypatch, tmp_path):
+def test_the_timing_cache_of_a_build_is_loaded_by_the_next_or_the_log_says_why_not():
+    """8.6.0 was seen to refuse its own on an H200."""
     extra = (("build-cache", "off"), ("level", "1"))
-    folders = []
-    for number, model in enumerate((models.convnet(), models.perceptron())):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(number)))
-        build(model, models.ranged(model, *RANGES[number]), extra=extra)
-        folders.append(next((tmp_path / str(number)).rglob("timings")))
-    one, other = (next(item for item in folder.rglob("*") if item.is_file()) for folder in folders)
-    sizes = [one.stat().st_size, other.stat().st_size]
-    (one.parent / other.name).write_bytes(other.read_bytes())
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "0"))
-    model = models.convnet()
-    engine = build(model, models.ranged(model, *RANGES[0]), extra=extra)
-    assert not [line for line in engine.log if "timing cache" in line and "left aside" in line]
-    (whole,) = (item for item in folders[0].rglob("*") if item.is_file())
-    assert whole.stat().st_size >= max(sizes)
+    feeds = [{"image": models.normal(2, 1, 16, 16)}]
+    signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=8..16,w=8..16]")
+    first, _ = both(models.convnet(), feeds, signature, extra=extra)
+    again, _ = both(models.convnet(), feeds, signature, extra=extra)
+    assert not [line for line in first.log if "timing cache" in line]
+    assert not [line for line in again.log if line.startswith("[E]")]
+    assert len([line for line in again.log if "can't use the timing cache" in line]) <= 1
 
 
 def test_times_and_layers_come_from_where_the_engine_is():

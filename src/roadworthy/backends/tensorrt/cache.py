@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,53 +99,29 @@ def _unpacked(content: bytes, key: str) -> BuildResult | None:
     return None if rest else BuildResult(files, tuple(head["log"]), head["proof"])
 
 
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Timing caches of one device and version: what a build may use, and then replaces.
-
-    Each build leaves a file of its own, with all that it was given in it. So builds beside one
-    another lose nothing: the next one is given both files.
-    """
-
-    files: Mapping[Path, bytes]
-
-    @property
-    def contents(self) -> list[bytes]:
-        """The caches, to be combined."""
-        return list(self.files.values())
-
-    def replace_with(self, fingerprint: Mapping[str, str], content: bytes) -> None:
-        """Keep a cache that has these in it, instead of them."""
-        name = hashlib.sha256(content).hexdigest()
-        path = _timings_folder(fingerprint) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing_file(path) as partial:
-            partial.write_bytes(content)
-        for old in self.files:
-            if old != path:
-                old.unlink(missing_ok=True)
+def load_timings(fingerprint: Mapping[str, str]) -> bytes | None:
+    """Return the timing cache of this device and version, None where there is none."""
+    try:
+        content = _timings_path(fingerprint).read_bytes()
+    except OSError:
+        return None
+    check, body = content[:32], content[32:]
+    return body if hashlib.sha256(body).digest() == check else None
 
 
-def load_timings(fingerprint: Mapping[str, str]) -> Timings:
-    """Return the timing caches of this device and version; a damaged one is removed."""
-    found = {}
-    for path in sorted(_timings_folder(fingerprint).glob("[0-9a-f]*")):
-        try:
-            content = path.read_bytes()
-        except OSError:
-            continue
-        if hashlib.sha256(content).hexdigest() == path.name:
-            found[path] = content
-        else:
-            path.unlink(missing_ok=True)
-    return Timings(found)
+def save_timings(fingerprint: Mapping[str, str], content: bytes) -> None:
+    """Keep a timing cache for the next build on the same device and version."""
+    path = _timings_path(fingerprint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_file(path) as partial:
+        partial.write_bytes(hashlib.sha256(content).digest() + content)
 
 
 def _engine_path(key: str) -> Path:
     return cache_folder() / "engines" / key
 
 
-def _timings_folder(fingerprint: Mapping[str, str]) -> Path:
+def _timings_path(fingerprint: Mapping[str, str]) -> Path:
     bound = [fingerprint.get(name, "") for name in ("version", "device_name", "compute_capability")]
     digest = hashlib.sha256("\n".join(bound).encode()).digest()
     return cache_folder() / "timings" / base64.b32encode(digest).decode().rstrip("=").lower()

@@ -151,13 +151,13 @@ def _built(
     if known is not None:
         say("this engine was built before: taken from the cache")
         return replace(known, proof={**known.proof, "from_cache": True})
-    timings = cache.load_timings(found) if own.timing_cache else cache.Timings({})
-    result: BuildResult = place.build(files, {**spec, "timing_caches": timings.contents}, say)
+    timings = cache.load_timings(found) if own.timing_cache else None
+    result: BuildResult = place.build(files, {**spec, "timing_cache": timings}, say)
     written = result.files.get(TIMINGS)
     shipped = {name: content for name, content in result.files.items() if name != TIMINGS}
     built = BuildResult(shipped, result.log, result.proof)
     if own.timing_cache and written:
-        timings.replace_with(found, written)
+        cache.save_timings(found, written)
     if own.build_cache:
         cache.save_engine(key, built)
     return built

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from roadworthy.backends.tensorrt.runtime.arrays import DeviceView
-from roadworthy.backends.tensorrt.runtime.builder import parser_error
+from roadworthy.backends.tensorrt.runtime.builder import parser_error, set_timing_cache
 from roadworthy.backends.tensorrt.runtime.config import check_precision
 from roadworthy.backends.tensorrt.runtime.cuda import cudart_candidates, load_cuda
 from roadworthy.backends.tensorrt.runtime.device import device_index
@@ -194,3 +194,52 @@ def test_where_a_gpu_array_lies_is_read_and_gaps_are_refused():
     for strides in ((4, 8), (24, 4)):
         with pytest.raises(RuntimeError, match="not contiguous"):
             DeviceView("x", SimpleNamespace(__cuda_array_interface__={**said, "strides": strides}))
+
+
+class Timings:
+    """The part of an IBuilderConfig that keeps timing caches, as 8.6.0 is on an H200."""
+
+    def __init__(self, lines, said=(), takes=True):
+        self.lines, self.said, self.takes, self.used = lines, said, takes, None
+
+    def create_timing_cache(self, content):
+        for text in self.said if content else ():
+            self.lines.add("E", text)
+        return b"" if self.said else content
+
+    def set_timing_cache(self, cache, _ignore_mismatch):
+        accepted = self.takes or not cache
+        self.used = cache if accepted else self.used
+        return accepted
+
+
+MYELIN = "[myelinCache.h::deserializeFromBuffer::52] "
+MYELIN += "Error Code 1: Myelin (Myelin error from unknown graph)"
+
+
+@pytest.mark.parametrize(
+    ("said", "takes", "used", "told"),
+    [
+        ((), True, b"timings", None),
+        ((), False, b"", "it is of another device or version"),
+        ((f"1: {MYELIN}", MYELIN), True, b"", "earlier builds: Myelin error from unknown graph"),
+    ],
+    ids=["read", "another's", "unreadable"],
+)
+def test_a_timing_cache_that_is_left_aside_is_told_and_is_no_failures_reason(
+    said, takes, used, told
+):
+    lines = Lines()
+    config = Timings(lines, said, takes)
+    assert set_timing_cache(config, b"timings", lines) is not None
+    assert config.used == used
+    assert lines.errors == []
+    assert not [line for line in lines.all if line.startswith("[E]")]
+    assert len(lines.warnings) == (0 if told is None else 1)
+    assert all(line.endswith(told) for line in lines.warnings)
+
+
+def test_without_a_timing_cache_a_new_one_is_begun_in_silence():
+    lines = Lines()
+    assert set_timing_cache(Timings(lines), None, lines) == b""
+    assert lines.all == []

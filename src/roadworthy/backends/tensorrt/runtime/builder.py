@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from .adopt import adopt
 from .config import add_profiles, check_precision, configure, network_flags, set_precision
@@ -31,8 +31,8 @@ def build(
     spec: precision "fp32" | "tf32" | "fp16" | "bf16"; device; typing "weak" | "strong";
     graph_types [ONNX element types in the graph]; profiles [{input: [min, opt, max]}];
     values {shape input: [min, opt, max]}; nodes [[name, op type]] of the main graph; workspace
-    (bytes or None); level; tactics [names]; aux_streams; verbosity; compatibility; timing_caches
-    [bytes]; weight_bytes.
+    (bytes or None); level; tactics [names]; aux_streams; verbosity; compatibility; timing_cache
+    (bytes or None); weight_bytes.
 
     Returns:
         files {engine.plan, layers.json, timing.cache}, log, proof.
@@ -45,12 +45,12 @@ def build(
     with Heartbeat(say) as beat:
         lines, start = Lines(), time.monotonic()
         plan, timing = _try_build(trt, files, spec, lines, beat)
-        if plan is None and spec.get("timing_caches"):
+        if plan is None and spec.get("timing_cache"):
             # A cache of one build may be refused by the next ("Myelin error from unknown graph").
             first = lines.reason("no reason given")
             lines = Lines()
             lines.add("W", "built again without the timing cache, because: %s" % first)
-            plan, timing = _try_build(trt, files, dict(spec, timing_caches=[]), lines, beat)
+            plan, timing = _try_build(trt, files, dict(spec, timing_cache=None), lines, beat)
         if plan is None:
             raise RuntimeError(
                 "TensorRT %s could not build this model: %s"
@@ -84,7 +84,7 @@ def _try_build(
     configure(trt, config, spec)
     set_precision(trt, config, spec)
     add_profiles(builder, network, config, spec)
-    cache = _set_timing_cache(config, spec.get("timing_caches") or [], lines)
+    cache = set_timing_cache(config, spec.get("timing_cache"), lines)
     monitor = attach_monitor(trt, config, beat)
     beat.enter("building")
     memory = builder.build_serialized_network(network, config)
@@ -130,17 +130,23 @@ def parser_error(error: Any, spec: Dict[str, Any]) -> str:
     return "node %d: %s" % (index, text) if index >= 0 else text
 
 
-def _set_timing_cache(config: Any, contents: List[bytes], lines: Lines) -> Any:
-    """Use what timing caches hold together; one of another device or version is left aside."""
-    whole = None
-    for content in contents:
-        part = config.create_timing_cache(content)
-        if whole is None and part is not None and config.set_timing_cache(part, False):
-            whole = part
-        elif whole is None or part is None or not whole.combine(part, False):
-            lines.add("W", "a timing cache doesn't fit this device or version: left aside")
-    if whole is None:
-        whole = config.create_timing_cache(b"")
-        if whole is None or not config.set_timing_cache(whole, False):
-            return None
-    return whole
+def set_timing_cache(config: Any, content: Optional[bytes], lines: Lines) -> Any:
+    """Use a timing cache, or say why it is left aside and start a new one.
+
+    TensorRT refuses one of another device or version, and 8.6.0 its own on an H200 ("Myelin error
+    from unknown graph"): it says so as an error and gives an empty one.
+    """
+    if content:
+        with lines.harmless() as errors:
+            cache = config.create_timing_cache(content)
+            used = cache is not None and config.set_timing_cache(cache, False)
+        if used and not errors:
+            return cache
+        why = ": " + lines.told(errors) if errors else ", it is of another device or version"
+        lines.add("W", "TensorRT can't use the timing cache of earlier builds%s" % why)
+        if used:
+            return cache
+    cache = config.create_timing_cache(b"")
+    if cache is None or not config.set_timing_cache(cache, False):
+        return None
+    return cache

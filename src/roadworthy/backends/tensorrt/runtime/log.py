@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from typing import Any, List
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Optional
 
 
 class Lines:
@@ -15,9 +16,13 @@ class Lines:
         self.errors: List[str] = []
         self.warnings: List[str] = []
         self._most = most
+        self._harmless: Optional[List[str]] = None
 
     def add(self, letter: str, text: str) -> None:
         """Take one line."""
+        if letter in "EF" and self._harmless is not None:
+            self._harmless.append(text)
+            letter = "I"
         kept = {"E": self.errors, "F": self.errors, "W": self.warnings}.get(letter)
         if kept is not None and text not in kept and len(kept) < 100:
             kept.append(text)
@@ -28,8 +33,23 @@ class Lines:
         """Return the errors as one text, without TensorRT's file positions; they are done then."""
         lines = list(self.errors or self.warnings[-3:])
         self.errors.clear()
+        return self.told(lines) or fallback
+
+    @staticmethod
+    def told(lines: List[str]) -> str:
+        """Return lines as one text, without TensorRT's file positions."""
         told = [_unwrapped(line) for line in lines]
-        return "; ".join(OrderedDict.fromkeys(told[:6])) or fallback
+        return "; ".join(OrderedDict.fromkeys(told[:6]))
+
+    @contextmanager
+    def harmless(self) -> Iterator[List[str]]:
+        """Take errors, that TensorRT gets over by itself, for information; give them as a list."""
+        found: List[str] = []
+        self._harmless = found
+        try:
+            yield found
+        finally:
+            self._harmless = None
 
 
 def _unwrapped(line: str) -> str:
