@@ -1,14 +1,14 @@
 """Operators newer than the opset that a TensorRT reads, said in older ones.
 
-What is added is of the model's own opset; `opset.py` takes it down like all else. Definitions are
-ONNX's, whose own decompositions are followed except where TensorRT is faster: it fuses this form of
-Gelu (developer guide, "Pointwise fusion"), and has a kernel for InstanceNormalization. Types are
-the ones that the definition computes in (`stash_type`).
+Most are said by ONNX's own definition of them, a function of other operators; two are not:
+GroupNormalization, for which TensorRT has a kernel under another name, and whose definition takes
+the mean of the squares less the square of the mean, which loses what is small beside the mean; and
+RMSNormalization, whose definition computes axes that a parser must know. All is of the model's own
+opset; `opset.py` takes it down like the rest.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,22 +21,152 @@ if TYPE_CHECKING:
 
 # Since this opset GroupNormalization scales each channel; before, each group.
 _PER_CHANNEL = 21
+# Functions of ONNX's operators live under this domain until they are put in the place of the calls.
+_DOMAIN = "roadworthy.newer"
+
+
+def without_newer(model: ir.Model, opset: int) -> None:
+    """Put others in the place of operators newer than `opset`, in the model itself.
+
+    What ONNX doesn't define by other operators stays, and so does a node whose inputs' types or
+    ranks aren't known.
+    """
+    known: set[ir.Node] = set()
+    while True:
+        newer = [node for node in model.graph.all_nodes() if _is_newer(node, model, opset)]
+        if not all(map(_is_typed, newer)):
+            # ONNX infers no types through some of these, but does when they are said otherwise.
+            _infer(model)
+        ready = [node for node in newer if _is_typed(node) and node not in known]
+        if not ready:
+            break
+        known.update(ready)
+        for node in ready:
+            by_hand = _BY_HAND.get(node.op_type)
+            if by_hand is None:
+                _call(model, node)
+            else:
+                add = _Said(node, model.opset_imports[""])
+                add.take_over(by_hand(add))
+        _inline(model)
+    if known:
+        _infer(model)
+
+
+def _is_newer(node: ir.Node, model: ir.Model, opset: int) -> bool:
+    if node.domain not in ("", "ai.onnx"):
+        return False
+    new, old = (schema(node.op_type, version) for version in (model.opset_imports[""], opset))
+    if new is None or not (new.has_function or new.has_context_dependent_function):
+        return False
+    redefined = old is not None and old.since_version != new.since_version
+    return old is None or (redefined and node.op_type == "GroupNormalization")
+
+
+def _is_typed(node: ir.Node) -> bool:
+    given = [value for value in node.inputs if value is not None]
+    return all(value.dtype is not None and value.shape is not None for value in given)
+
+
+def _infer(model: ir.Model) -> None:
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+
+
+# -- by ONNX's definition
+
+
+def _call(model: ir.Model, node: ir.Node) -> None:
+    """Make the node a call of a function of the model: ONNX's, for these types and attributes."""
+    import onnx_ir as ir
+    from onnx import FunctionProto
+
+    now = model.opset_imports[""]
+    known = schema(node.op_type, now)
+    _write_defaults(node, known)
+    if known.has_context_dependent_function:
+        version = max(v for v in known.context_dependent_function_opset_versions if v <= now)
+        types = [ir.serde.serialize_value(v).type if v else None for v in node.inputs]
+        proto = FunctionProto.FromString(
+            known.get_context_dependent_function_with_opset_version(
+                version,
+                ir.serde.serialize_node(node).SerializeToString(),
+                [kind.SerializeToString() if kind is not None else b"" for kind in types],
+            )
+        )
+    else:
+        proto = known.function_body
+    kept = _drop_outputs(proto)
+    function = ir.serde.deserialize_function(proto)
+    for inner in function:
+        inner.name = f"{node.name or node.outputs[0].name}/{inner.outputs[0].name}"
+    overload = str(len(model.functions))
+    # Its operators mean the same in the model's opset; the inliner wants them equal.
+    function.opset_imports[""] = now
+    called = ir.Function(
+        _DOMAIN,
+        node.op_type,
+        overload,
+        graph=function.graph,
+        attributes=list(function.attributes.values()),
+    )
+    model.functions[called.identifier()] = called
+    call = ir.Node(
+        _DOMAIN,
+        node.op_type,
+        node.inputs,
+        list(node.attributes.values()),
+        overload=overload,
+        num_outputs=len(kept),
+        name=node.name,
+    )
+    assert node.graph is not None  # it was found in one
+    given = [node.outputs[index] for index in kept]
+    ir.convenience.replace_nodes_and_values(node.graph, node, [node], [call], given, call.outputs)
+
+
+def _drop_outputs(proto: Any) -> list[int]:
+    """Drop the outputs that a body doesn't give, since the node has none there; return the rest."""
+    given = {name for node in proto.node for name in node.output}
+    kept = [index for index, name in enumerate(proto.output) if name in given]
+    names = [proto.output[index] for index in kept]
+    del proto.output[:]
+    proto.output.extend(names)
+    return kept
+
+
+def _write_defaults(node: ir.Node, known: Any) -> None:
+    """Write the attributes that aren't there: a function's body refers to them by name."""
+    import onnx_ir as ir
+
+    for name, attribute in known.attributes.items():
+        if name not in node.attributes and attribute.default_value.name:
+            node.attributes[name] = ir.serde.deserialize_attribute(attribute.default_value)
+
+
+def _inline(model: ir.Model) -> None:
+    from onnx_ir.passes.common import InlinePass
+
+    if any(function.domain == _DOMAIN for function in model.functions.values()):
+        InlinePass(criteria=lambda function: function.domain == _DOMAIN)(model)
+        model.opset_imports.pop(_DOMAIN, None)
+
+
+# -- by hand
 
 
 class _Said(Adder):
     """What stands in for a node whose first input has a known type and rank."""
 
-    def __init__(self, node: ir.Node, x: ir.Value, dtype: ir.DataType, opset: int) -> None:
+    def __init__(self, node: ir.Node, opset: int) -> None:
         super().__init__(node)
-        self.node, self.x, self.dtype, self.opset = node, x, dtype, opset
-
-    def of(self, kind: str, *inputs: Any, dtype: str = "", **more: Any) -> ir.Value:
-        """Add a node; numbers among its inputs are of the type of x, and so is what it gives."""
-        values = [self.scalar(item) if isinstance(item, float) else item for item in inputs]
-        return self(kind, *values, dtype=dtype or self.dtype.name, **more)
-
-    def scalar(self, number: float) -> ir.Value:
-        return self.constant(np.asarray(number, self.dtype.numpy()))
+        x = node.inputs[0]
+        assert x is not None  # these have one
+        assert x.dtype is not None  # `_is_typed`
+        assert x.shape is not None
+        self.node, self.x, self.dtype, self.rank = node, x, x.dtype.name, len(x.shape)
+        self.opset = opset
 
     def cast(self, value: ir.Value, dtype: str) -> ir.Value:
         import onnx_ir as ir
@@ -45,41 +175,21 @@ class _Said(Adder):
             return value
         return self("Cast", value, dtype=dtype, to=int(ir.DataType[dtype]))
 
+    def filled(self, number: float, dtype: str, *shape: int) -> ir.Value:
+        import onnx_ir as ir
+
+        return self.constant(np.full(shape, number, ir.DataType[dtype].numpy()))
+
     def number(self, name: str, default: float) -> float:
         found = self.node.attributes.get(name)
         return default if found is None else float(found.value)
 
-    def axis(self, default: int) -> int:
-        """Return the attribute `axis`, counted from the front."""
-        axis = int(self.number("axis", default))
-        return axis + self.rank if axis < 0 else axis
-
     @property
-    def rank(self) -> int:
-        assert self.x.shape is not None  # `said` looked
-        return len(self.x.shape)
+    def stashed(self) -> str:
+        """The type to compute in."""
+        import onnx_ir as ir
 
-
-def _gelu(add: _Said) -> ir.Value:
-    x, of = add.x, add.of
-    how = add.node.attributes.get("approximate")
-    if how is not None and how.value == "tanh":
-        cubed = of("Mul", of("Mul", x, x), x)
-        inner = of("Add", x, of("Mul", cubed, 0.044715))
-        bent = of("Tanh", of("Mul", inner, math.sqrt(2 / math.pi)))
-    else:
-        bent = of("Erf", of("Div", x, math.sqrt(2)))
-    return of("Mul", of("Mul", x, of("Add", bent, 1.0)), 0.5)
-
-
-def _mish(add: _Said) -> ir.Value:
-    return add.of("Mul", add.x, add.of("Tanh", add.of("Softplus", add.x)))
-
-
-def _swish(add: _Said) -> ir.Value:
-    alpha = add.number("alpha", 1.0)
-    inner = add.x if alpha == 1.0 else add.of("Mul", add.x, alpha)
-    return add.of("Mul", add.x, add.of("Sigmoid", inner))
+        return ir.DataType(int(self.number("stash_type", 1))).name
 
 
 def _group_normalization(add: _Said) -> ir.Value:
@@ -88,11 +198,11 @@ def _group_normalization(add: _Said) -> ir.Value:
     groups = int(add.number("num_groups", 1))
     per_channel = add.opset >= _PER_CHANNEL
     # Per channel it scales in `stash_type`, FP32 by default; the older form in the type of x.
-    exact = _stashed(add) if per_channel else add.dtype.name
-    x = add.cast(add.x, exact)
-    ones, zeros = (add.constant(np.full(groups, n, _numpy(exact))) for n in (1, 0))
+    exact = add.stashed if per_channel else add.dtype
+    ones, zeros = (add.filled(n, exact, groups) for n in (1, 0))
     within = (ones, zeros) if per_channel else (scale, bias)
-    grouped = add("Reshape", x, add.constant([0, groups, -1]), dtype=exact)
+    split = add.constant([0, groups, -1])
+    grouped = add("Reshape", add.cast(add.x, exact), split, dtype=exact)
     epsilon = add.number("epsilon", 1e-5)
     normal = add("InstanceNormalization", grouped, *within, dtype=exact, epsilon=epsilon)
     whole = add("Reshape", normal, add("Shape", add.x, dtype="INT64"), dtype=exact)
@@ -104,70 +214,23 @@ def _group_normalization(add: _Said) -> ir.Value:
             if value is not None
         )
         whole = add("Add", add("Mul", whole, scale, dtype=exact), bias, dtype=exact)
-    return add.cast(whole, add.dtype.name)
+    return add.cast(whole, add.dtype)
 
 
 def _rms_normalization(add: _Said) -> ir.Value:
-    exact, scale = _stashed(add), add.node.inputs[1]
+    exact, scale = add.stashed, add.node.inputs[1]
+    axis = int(add.number("axis", -1))
+    axes = list(range(axis % add.rank, add.rank))
     x = add.cast(add.x, exact)
-    axes = list(range(add.axis(-1), add.rank))
     squared = add("Mul", x, x, dtype=exact)
     mean = add("ReduceMean", squared, add.constant(axes), dtype=exact, keepdims=1)
-    epsilon = add.constant(np.asarray(add.number("epsilon", 1e-5), _numpy(exact)))
+    epsilon = add.filled(add.number("epsilon", 1e-5), exact)
     root = add("Sqrt", add("Add", mean, epsilon, dtype=exact), dtype=exact)
-    normal = add.cast(add("Div", x, root, dtype=exact), add.dtype.name)
-    return add.of("Mul", normal, scale)
+    normal = add.cast(add("Div", x, root, dtype=exact), add.dtype)
+    return add("Mul", normal, scale, dtype=add.dtype)
 
 
-_SAID: dict[str, Callable[[_Said], ir.Value]] = {
-    "Gelu": _gelu,
+_BY_HAND: dict[str, Callable[[_Said], ir.Value]] = {
     "GroupNormalization": _group_normalization,
-    "Mish": _mish,
     "RMSNormalization": _rms_normalization,
-    "Swish": _swish,
 }
-# They are in older opsets too, and of all these only GroupNormalization means something else there.
-_REDEFINED = frozenset({"GroupNormalization"})
-
-
-def without_newer(model: ir.Model, opset: int) -> None:
-    """Put others in the place of operators newer than `opset`, in the model itself.
-
-    What has no such form here stays, and so does a node whose input's type or rank isn't known.
-    """
-    now = model.opset_imports.get("", 0)
-    for node in list(model.graph.all_nodes()):
-        if node.domain in ("", "ai.onnx") and _is_newer(node.op_type, now, opset):
-            x = node.inputs[0]
-            if x is not None and (x.dtype is None or x.shape is None):
-                # ONNX doesn't infer through all of these, but does once they are said otherwise.
-                _infer(model)
-            if x is not None and x.dtype is not None and x.shape is not None:
-                add = _Said(node, x, x.dtype, now)
-                add.take_over(_SAID[node.op_type](add))
-
-
-def _is_newer(kind: str, now: int, opset: int) -> bool:
-    new, old = (schema(kind, version) for version in (now, opset))
-    if kind not in _SAID or new is None:
-        return False
-    changed = old is not None and old.since_version != new.since_version
-    return old is None or (changed and kind in _REDEFINED)
-
-
-def _infer(model: ir.Model) -> None:
-    from onnx_ir.passes.common import ShapeInferencePass
-
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
-
-
-def _stashed(add: _Said) -> str:
-    import onnx_ir as ir
-
-    return ir.DataType(int(add.number("stash_type", 1))).name
-
-
-def _numpy(dtype: str) -> Any:
-    import onnx_ir as ir
-
-    return ir.DataType[dtype].numpy()
