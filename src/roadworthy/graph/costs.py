@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from roadworthy.graph.shapes import infer_shapes
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -74,14 +76,12 @@ def label(node: ir.Node) -> str:
 def _with_sizes(model: ir.Model, sizes: Mapping[str, int]) -> ir.Model:
     """Return a copy in which every shape is stated that follows from these sizes."""
     import onnx_ir as ir
-    from onnx_ir.passes.common import ShapeInferencePass
 
     copy = model.clone()
     for value in ir.convenience.create_value_mapping(copy.graph).values():
         if value.shape is not None:
             value.shape = ir.Shape([_bound(axis, sizes) for axis in value.shape])
-    # Not strict: a node that can't be inferred leaves the others their shapes.
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
+    infer_shapes(copy)
     return copy
 
 

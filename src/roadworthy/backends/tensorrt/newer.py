@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roadworthy.backends.tensorrt.rewrite import Adder, schema
+from roadworthy.graph.shapes import infer_shapes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -36,7 +37,7 @@ def without_newer(model: ir.Model, opset: int) -> None:
         newer = [node for node in model.graph.all_nodes() if _is_newer(node, model, opset)]
         if not all(map(_is_typed, newer)):
             # ONNX infers no types through some of these, but does when they are said otherwise.
-            _infer(model)
+            infer_shapes(model)
         ready = [node for node in newer if _is_typed(node) and node not in known]
         if not ready:
             break
@@ -50,7 +51,7 @@ def without_newer(model: ir.Model, opset: int) -> None:
                 add.take_over(by_hand(add))
         _inline(model)
     if known:
-        _infer(model)
+        infer_shapes(model)
 
 
 def _is_newer(node: ir.Node, model: ir.Model, opset: int) -> bool:
@@ -66,12 +67,6 @@ def _is_newer(node: ir.Node, model: ir.Model, opset: int) -> bool:
 def _is_typed(node: ir.Node) -> bool:
     given = [value for value in node.inputs if value is not None]
     return all(value.dtype is not None and value.shape is not None for value in given)
-
-
-def _infer(model: ir.Model) -> None:
-    from onnx_ir.passes.common import ShapeInferencePass
-
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
 
 
 # -- by ONNX's definition

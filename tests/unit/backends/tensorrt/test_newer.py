@@ -138,7 +138,7 @@ SAID = {
     "GroupNormalization": 2,
     "Mish": 1,
     "RMSNormalization": 19,
-    "RotaryEmbedding": 3,
+    "RotaryEmbedding": 8,
     "Swish": 1,
 }
 """Of ONNX's data for operators newer than opset 17: how many cases can be said in it."""
