@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from roadworthy.measure.statistics import bootstrap_ratio
 from roadworthy.report.markup import Html, el, join, text
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 640.0, 360.0, 70.0, 50.0
+KEY = "device_per_second"
 STYLE = "text{font:13px sans-serif;fill:#333}.axis{stroke:#999}.line{fill:none;stroke:#0b6bcb}"
 
 
@@ -176,32 +179,47 @@ def accounts(steps: dict[str, Any]) -> str:
 
 
 def chart(rows: list[dict[str, Any]]) -> Html:
-    """Return latency (x, ms) against throughput (y, images per second), both from zero."""
-    points = [(row["device_ms"], row["device_per_second"], row["batch"]) for row in rows]
-    right, top = (1.15 * max(point[axis] for point in points) for axis in (0, 1))
+    """Return latency (x, ms) against throughput (y, images per second), both from zero.
+
+    A line joins the batches of one engine; engines built for a single batch are hollow points.
+    """
+    batches_of = Counter(row["engine"] for row in rows)
+    right, top = (1.1 * max(row[axis] for row in rows) for axis in ("device_ms", KEY))
 
     def at(x: float, y: float) -> tuple[float, float]:
-        across, up = x / right * (WIDTH - LEFT - 10), y / top * (HEIGHT - BOTTOM - 10)
+        across, up = x / right * (WIDTH - LEFT - 20), y / top * (HEIGHT - BOTTOM - 30)
         return LEFT + across, HEIGHT - BOTTOM - up
 
-    def label(x: float, y: float, value: str, anchor: str) -> Html:
-        return el("text", text(value), x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)
-
-    def line(start: tuple[float, float], end: tuple[float, float]) -> Html:
-        (x1, y1), (x2, y2) = start, end
-        ends = {"x1": f"{x1:.1f}", "y1": f"{y1:.1f}", "x2": f"{x2:.1f}", "y2": f"{y2:.1f}"}
-        return el("line", **ends, class_="axis")
-
-    parts = [line(at(0, 0), at(right, 0)), line(at(0, 0), at(0, top))]
-    path = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y, _ in sorted(points))
-    parts.append(el("polyline", points=path, class_="line"))
-    for x, y, batch in points:
-        px, py = at(x, y)
-        parts.append(el("circle", cx=f"{px:.1f}", cy=f"{py:.1f}", r="4", fill="#0b6bcb"))
-        parts.append(label(px + 8, py + 14, f"batch {batch}: {x:.3g} ms, {y:,.0f}/s", "start"))
-    parts.append(label(WIDTH / 2, HEIGHT - 12, "latency on the device, ms (from 0)", "middle"))
-    parts.append(label(8, 16, "images per second (from 0)", "start"))
-    said = "; ".join(f"batch {batch}: {x:.3g} ms, {y:,.0f} per second" for x, y, batch in points)
+    parts = [_line(at(0, 0), at(right, 0)), _line(at(0, 0), at(0, top))]
+    for tick in _ticks(right):
+        x, y = at(tick, 0)
+        parts += [_line((x, y), (x, y + 5)), _label(x, y + 20, f"{tick:g}", "middle")]
+    for tick in _ticks(top):
+        x, y = at(0, tick)
+        parts += [_line((x - 5, y), (x, y)), _label(x - 9, y + 5, f"{tick:,.0f}", "end")]
+    for engine in batches_of:
+        own = sorted((row["device_ms"], row[KEY]) for row in rows if row["engine"] == engine)
+        path = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in own)
+        parts.append(el("polyline", points=path, class_="line"))
+    for row in rows:
+        px, py = at(row["device_ms"], row[KEY])
+        hollow = batches_of[row["engine"]] == 1
+        fill = "#fff" if hollow else "#0b6bcb"
+        parts.append(
+            el("circle", cx=f"{px:.1f}", cy=f"{py:.1f}", r="4", fill=fill, stroke="#0b6bcb")
+        )
+        name = f"batch {row['batch']}"
+        # On the left, where no other point's label is.
+        where, anchor = (-9, "end") if hollow else (9, "start")
+        parts.append(_label(px + where, py + 4, name, anchor))
+    parts.append(_label(LEFT + (WIDTH - LEFT) / 2, HEIGHT - 8, "ms on the device", "middle"))
+    parts.append(_label(8, 16, "images per second", "start"))
+    legend = "hollow: an engine built for that batch alone"
+    parts.append(_label(WIDTH - 20, 16, legend, "end"))
+    said = "; ".join(
+        f"{row['engine']}, batch {row['batch']}: {row['device_ms']:.3g} ms, {row[KEY]:,.0f}/s"
+        for row in rows
+    )
     return el(
         "svg",
         el("style", Html(STYLE)),
@@ -211,6 +229,24 @@ def chart(rows: list[dict[str, Any]]) -> Html:
         role="img",
         aria_label=f"ResNet-50 FP16: {said}",
     )
+
+
+def _ticks(end: float) -> list[float]:
+    """Return round numbers from zero to `end`, four to nine of them."""
+    step = 10.0 ** math.floor(math.log10(end))
+    while end / step < 4:
+        step /= 2
+    return [step * n for n in range(int(end / step) + 1)]
+
+
+def _label(x: float, y: float, value: str, anchor: str) -> Html:
+    return el("text", text(value), x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)
+
+
+def _line(start: tuple[float, float], end: tuple[float, float]) -> Html:
+    (x1, y1), (x2, y2) = start, end
+    ends = {"x1": f"{x1:.1f}", "y1": f"{y1:.1f}", "x2": f"{x2:.1f}", "y2": f"{y2:.1f}"}
+    return el("line", **ends, class_="axis")
 
 
 def main() -> int:

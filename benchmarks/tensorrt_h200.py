@@ -139,13 +139,14 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="show the steps and end")
     parser.add_argument("--dry-run", action="store_true", help="on this CPU; see above")
     parser.add_argument("--seconds", type=float, default=570.0, help="begin no step that won't fit")
+    parser.add_argument("--also-running", default="", help="what else the machine does: recorded")
     parser.add_argument("--int8-level", type=int, default=LEVEL, help="part int8's engines'")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "tensorrt_h200.json")
     asked = parser.parse_args()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     machine = {**environment(), "gpu": gpu}
     machine["cuda_of_torch"] = torch.version.cuda
-    record = Record(asked.out, machine, asked.seconds)
+    record = Record(asked.out, machine, asked.seconds, asked.also_running)
     target = Target.parse("onnxruntime" if asked.dry_run else asked.target)
     bench = Bench(target, asked.dry_run, record)
     steps = [

@@ -67,15 +67,21 @@ def headline(record: Json) -> str:
         _compared(record, ("device",)),
         in_words(ratios_of(record)),
         _precisions(steps_of(record)),
-        in_words(_int8_ratios(steps_of(record))),
+        _not_worth_it(steps_of(record)),
     )
 
 
-def _int8_ratios(steps: dict[str, Json]) -> Iterator[tuple[str, Ratio]]:
+def _not_worth_it(steps: dict[str, Json]) -> str:
+    """Name the lines on which INT8 is slower than FP16, or not told apart from it."""
+    found = []
     for step in steps.values():
-        found = over(step["sides"], "int8", "fp16") if step.get("precisions") else None
-        if found is not None:
-            yield f"FP16 with INT8 ({cell(step['network'])}, batch {step['batch']})", Ratio(*found)
+        ratio = over(step["sides"], "int8", "fp16") if step.get("precisions") else None
+        if ratio is not None and ratio[1] <= 1.0:
+            what = "slower" if Ratio(*ratio).is_slower else "not told apart"
+            found.append(f"{cell(step['network'])}, batch {step['batch']} ({what})")
+    if not found:
+        return ""
+    return f"INT8 gains no time over FP16 here: {'; '.join(found)}."
 
 
 def _precisions(steps: dict[str, Json]) -> str:
@@ -135,6 +141,7 @@ def full(record: Json) -> str:
         _compared(record, tuple(KINDS)),
         in_words(ratios_of(record)),
         *(_titled(f"{name}, batch 1, frames per second", _c1(steps, name)) for name in _C1),
+        _elsewhere(steps),
         _titled("Precisions", _precisions_full(steps)),
         _titled("Every side", _sides(steps)),
         _titled("Engines", _engines(steps)),
@@ -147,6 +154,7 @@ def full(record: Json) -> str:
         _titled("Largest batch", _largest(steps)),
         *(_titled(cell(key), _layers(step)) for key, step in steps.items() if "layers" in step),
         _titled("Steps that failed", _failed(steps)),
+        _titled("Steps on a machine that wasn't quiet", _not_quiet(steps)),
     )
 
 
@@ -170,6 +178,23 @@ def _c1(steps: dict[str, Json], network: str) -> str:
     if not any(key.startswith(f"{_ONE_CALL} {network} batch 1") for key in steps):
         return ""
     return grid(["way", *C1_HEAD[1:]], map(_line, c1_rows(dict(steps), network)))
+
+
+def _elsewhere(steps: dict[str, Json]) -> str:
+    """Say why one call takes longer than its engine, where it does."""
+    if not any(step.get("elsewhere") and _is_one_call(step) for step in steps.values()):
+        return ""
+    return (
+        "TensorRT was in another interpreter than PyTorch here: one call's tensors went to the "
+        "host, through shared memory, and back at every call. In one process they stay on the GPU "
+        "and are read in place."
+    )
+
+
+def _not_quiet(steps: dict[str, Json]) -> str:
+    """Name the steps whose host times something else on the machine may have lengthened."""
+    busy = ((key, step["also_running"]) for key, step in steps.items() if "also_running" in step)
+    return grid(["step", "what else ran"], ([cell(key), cell(what)] for key, what in busy))
 
 
 def _c4(steps: dict[str, Json]) -> str:

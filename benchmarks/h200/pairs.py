@@ -175,6 +175,7 @@ def paired(bench: Bench, spec: Spec, batch: int, ways: tuple[str, ...]) -> dict[
     x = network.images(batch)
     feed = {networks.INPUT: x}
     found: dict[str, Any] = {"batch": batch, "engine": spec.key, "sides": {}, "ratios": {}}
+    found["elsewhere"] = bool(bench.target.where)
     with fresh(), bench.engine(spec).open() as session:
         wanted = networks.truth(module, network, x)
         sides: dict[str, Block] = {"ours": ours(session, feed)}

@@ -39,7 +39,9 @@ class Step:
 class Record:
     """The JSON file of results, and how much time is left."""
 
-    def __init__(self, path: Path, machine: dict[str, Any], seconds: float) -> None:
+    def __init__(
+        self, path: Path, machine: dict[str, Any], seconds: float, also_running: str = ""
+    ) -> None:
         self._path = path
         self._end = time.monotonic() + seconds
         self._start = time.monotonic()
@@ -47,6 +49,7 @@ class Record:
         # A file of another form is an older program's: its results aren't continued.
         self.steps: dict[str, Any] = known.get("steps", {})
         self.machine = machine
+        self._also = {"also_running": also_running} if also_running else {}
 
     @property
     def left(self) -> float:
@@ -114,7 +117,7 @@ class Record:
         except Exception as error:  # one step's fault must not lose the others' results
             found = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
         found["wall_seconds"] = round(time.monotonic() - began, 1)
-        self.steps[step.key] = {"part": step.part, **found}
+        self.steps[step.key] = {"part": step.part, **found, **self._also}
         known = {"recorded": date.today().isoformat(), "machine": self.machine}
         write_text(self._path, dumps({**known, "steps": self.steps}))
         if "error" in found:
