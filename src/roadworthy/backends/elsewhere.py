@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from multiprocessing import shared_memory
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ BUILD_SECONDS = 3600.0
 RUN_SECONDS = 300.0
 # Smaller arrays travel in the message: a segment costs more than it saves.
 _SHARED_FROM = 1 << 16
+# Where Linux keeps shared memory.
+_FOLDER = Path("/dev/shm")
 
 
 class WorkerRunner:
@@ -35,11 +38,13 @@ class WorkerRunner:
         self._number = number
         self._feed = _Memory()
         self._answers = _Memory()
+        # Until there is no room for it: then arrays travel in the messages, as they do by ssh.
+        self._shares = worker.is_local
         self._closed = False
 
     def run(self, feed: dict[str, Array]) -> Answers:
         """Run once; arrays of this host travel through shared memory."""
-        segment = self._answers.name if self._worker.is_local else None
+        segment = self._answers.name if self._room(self._answers, _SHARED_FROM) else None
         packed = self._worker.ask(
             "run", (self._number, self._pack(feed), segment), RunError, RUN_SECONDS
         )
@@ -47,8 +52,10 @@ class WorkerRunner:
             return {name: _unpack(*rest) for name, *rest in packed}
         size = sum(far.aligned(_nbytes(d, s)) for _, d, s, _ in packed if d != "str")
         if size > self._answers.size:
-            self._answers.grow(size)
-            self._worker.ask("fetch", (self._answers.name,), RunError, RUN_SECONDS)
+            segment = self._answers.name if self._room(self._answers, size) else None
+            waited = self._worker.ask("fetch", (segment,), RunError, RUN_SECONDS)
+            if segment is None:
+                return {name: _unpack(*rest) for name, *rest in _with_contents(packed, waited)}
         return {name: self._take(*rest) for name, *rest in packed}
 
     def time(
@@ -79,9 +86,11 @@ class WorkerRunner:
 
     def _pack(self, feed: dict[str, Array]) -> list[Any]:
         """Return what `worker.Host.unpack` takes."""
-        offsets = dict(_offsets(feed)) if self._worker.is_local else {}
-        if offsets:
-            self._feed.grow(sum(far.aligned(feed[name].nbytes) for name in offsets))
+        offsets = dict(_offsets(feed)) if self._shares else {}
+        if offsets and not self._room(
+            self._feed, sum(far.aligned(feed[name].nbytes) for name in offsets)
+        ):
+            offsets = {}
         packed: list[Any] = []
         for name, array in feed.items():
             if array.dtype.kind in "OUST":
@@ -94,6 +103,15 @@ class WorkerRunner:
                 content = (self._feed.name, offsets[name])
             packed.append((name, array.dtype.str, list(array.shape), content))
         return packed
+
+    def _room(self, memory: _Memory, size: int) -> bool:
+        """Make room in shared memory, where that can be had."""
+        if self._shares:
+            try:
+                memory.grow(size)
+            except OSError:
+                self._shares = False
+        return self._shares
 
     def _take(self, dtype: str, shape: list[int], content: Any) -> Array:
         if dtype == "str":
@@ -119,17 +137,37 @@ def _unpack(dtype: str, shape: list[int], content: Any) -> Array:
     return np.frombuffer(content, np.dtype(dtype)).reshape(shape).copy()
 
 
+def _with_contents(packed: list[Any], contents: list[bytes]) -> Iterator[tuple[Any, ...]]:
+    """Put contents, which are those of all but the texts, in the place of offsets."""
+    waiting = iter(contents)
+    for name, dtype, shape, content in packed:
+        yield name, dtype, shape, content if dtype == "str" else next(waiting)
+
+
+def _reserve(name: str, size: int) -> None:
+    """Have the system find the pages of a segment now.
+
+    It gives out more than there is, and ends the process (SIGBUS) that touches a page too many.
+    """
+    if not hasattr(os, "posix_fallocate") or not _FOLDER.is_dir():
+        return
+    descriptor = os.open(_FOLDER / name, os.O_RDWR)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
+
+
 class _Memory:
     """A shared segment of ours that grows; the other side attaches by its name."""
 
     def __init__(self) -> None:
         self._segment: shared_memory.SharedMemory | None = None
-        self.grow(_SHARED_FROM)
 
     @property
     def name(self) -> str:
         """What the other side attaches to."""
-        assert self._segment is not None  # it is made at once, and gone after close()
+        assert self._segment is not None  # from grow() to close()
         return self._segment.name
 
     @property
@@ -139,16 +177,25 @@ class _Memory:
 
     @property
     def _buffer(self) -> memoryview:
-        assert self._segment is not None and self._segment.buf is not None  # until close()
+        assert self._segment is not None and self._segment.buf is not None  # as in `name`
         return self._segment.buf
 
     def grow(self, size: int) -> None:
-        """Make room; what was in it is lost."""
+        """Make room; what was in it is lost.
+
+        Raises:
+            OSError: the system has no such room (containers often allow 64 MB).
+        """
         if size <= self.size:
             return
         self.close()
         name = f"roadworthy-{os.getpid()}-{secrets.token_hex(4)}"
         self._segment = shared_memory.SharedMemory(name, create=True, size=size)
+        try:
+            _reserve(name, size)
+        except OSError:
+            self.close()
+            raise
 
     def write(self, offset: int, array: Array) -> None:
         """Copy an array in."""

@@ -81,6 +81,7 @@ class Segment:
 
     def __init__(self) -> None:
         self._memory: Optional[shared_memory.SharedMemory] = None
+        self._in_use: List[shared_memory.SharedMemory] = []
 
     def attach(self, name: str) -> memoryview:
         """Return the segment's bytes."""
@@ -92,10 +93,16 @@ class Segment:
         return memoryview(self._memory.buf)  # type: ignore[arg-type]  # only a closed one has none
 
     def close(self) -> None:
-        """Detach."""
+        """Detach; memory that an array still lies in stays until a later call finds it free."""
         if self._memory is not None:
-            self._memory.close()
+            self._in_use.append(self._memory)
             self._memory = None
+        in_use, self._in_use = self._in_use, []
+        for memory in in_use:
+            try:
+                memory.close()
+            except BufferError:
+                self._in_use.append(memory)
 
 
 class Host:
@@ -135,10 +142,13 @@ class Host:
         answers = self.runners[number].run(self.unpack(feed))
         return self.pack(answers, segment)
 
-    def fetch(self, segment: str) -> None:
-        """Copy the answers that didn't fit into a larger segment."""
-        fill(self.answer_segment.attach(segment), self.waiting)
-        self.waiting = []
+    def fetch(self, segment: Optional[str]) -> List[bytes]:
+        """Copy the answers that didn't fit into a larger segment; without one, return them."""
+        waiting, self.waiting = self.waiting, []
+        if segment is None:
+            return [array.tobytes() for array in waiting]
+        fill(self.answer_segment.attach(segment), waiting)
+        return []
 
     def time(
         self, number: int, feed: List[Any], runs: int, lead: int, host_only: bool = False
@@ -182,8 +192,9 @@ class Host:
                 flat = np.frombuffer(buffer, np.dtype(dtype), count, offset)
             else:
                 flat = np.frombuffer(content, np.dtype(dtype), count)
-            # A copy: the runtime may keep or write what it gets, and the segment is used again.
-            arrays[name] = flat.reshape(shape).copy()
+            # No copy, as a runtime in the caller's process gets the caller's arrays: it may read
+            # them until it has answered. The segment isn't written before the next command.
+            arrays[name] = flat.reshape(shape)
         return arrays
 
     def pack(self, answers: Dict[str, np.ndarray], segment: Optional[str]) -> List[Any]:

@@ -1,12 +1,17 @@
 """A runtime is one module or a package; either way its texts travel and work where they arrive."""
 
+import errno
 import importlib
+import os
+import subprocess
 import sys
 import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from roadworthy.backends import elsewhere
 from roadworthy.backends.place import open_place, source_of
 from roadworthy.backends.worker import Sent
 from roadworthy.core.errors import RunError
@@ -14,6 +19,7 @@ from roadworthy.core.errors import RunError
 PACKAGE = "tests.unit.backends.package_runtime"
 ONE_FILE = "tests.unit.backends.numpy_runtime"
 HERE, WORKER, OTHER = (None, False), (None, True), (f"python={sys.executable}", False)
+SHARED = Path("/dev/shm")
 WORKERS = pytest.mark.parametrize(("where", "isolated"), [WORKER, OTHER])
 
 
@@ -91,3 +97,68 @@ def test_what_was_not_sent_is_an_import_error_of_the_file_that_asks(finders):
 def test_other_imports_are_left_alone(finders):
     Sent("nowhere.runtime", {"": ""}).load()
     assert importlib.import_module("colorsys").rgb_to_yiq(0, 0, 0) == (0, 0, 0)
+
+
+BIG = 100_000
+"""Numbers in an array that travels through shared memory where it can."""
+
+
+@WORKERS
+@pytest.mark.parametrize("allowed", [0, 1, 2, 3])
+def test_without_room_in_shared_memory_arrays_travel_in_the_messages(
+    where, isolated, allowed, monkeypatch
+):
+    """Room for the feed, the first and the larger answer is asked for, one after the other."""
+    asked = []
+
+    def reserve(name, size):
+        asked.append(size)
+        if len(asked) > allowed:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(elsewhere, "_reserve", reserve)
+    with open_place(PACKAGE, where, isolated) as there:
+        runner = there.open({"engine": b""}, {})
+        for seed in range(3):
+            x = np.random.default_rng(seed).random(BIG)
+            assert np.array_equal(runner.run({"x": x})["x"], 2 * x)
+        runner.close()
+    assert len(asked) == min(allowed + 1, 3), "once there is no room it isn't asked for again"
+    assert not list(SHARED.glob(f"roadworthy-{os.getpid()}-*"))
+
+
+@WORKERS
+def test_an_array_that_a_runtime_keeps_is_no_trouble(where, isolated):
+    """Its memory stays attached as long as it lives, also when the feed has outgrown it."""
+    with open_place(PACKAGE, where, isolated) as there:
+        runner = there.open({"engine": b""}, {"keep": True})
+        for size in (BIG, 3 * BIG, BIG, 5 * BIG):
+            x = np.arange(float(size))
+            assert np.array_equal(runner.run({"x": x})["x"], 2 * x)
+        runner.close()
+
+
+IN_LITTLE_MEMORY = """
+import numpy as np
+from roadworthy.backends.place import open_place
+with open_place("tests.unit.backends.package_runtime", None, True) as there:
+    runner = there.open({"engine": b""}, {})
+    x = np.arange(1e6)
+    assert np.array_equal(runner.run({"x": x})["x"], 2 * x)
+    print("right")
+"""
+
+
+def test_in_a_container_with_little_shared_memory():
+    """8 MB where 1 MB is allowed: the system would end the process that touches the rest."""
+    little = f'mount -t tmpfs -o size=1m none {SHARED} && exec "$@"'
+    inside = ["unshare", "--mount", "--user", "--map-root-user", "sh", "-c", little, "sh"]
+    done = subprocess.run(
+        [*inside, sys.executable, "-c", IN_LITTLE_MEMORY],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no namespace of one's own here: {done.stderr.strip()}")
+    assert done.stdout.strip() == "right", done.stderr

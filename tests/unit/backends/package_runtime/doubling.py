@@ -8,10 +8,13 @@ class RefusedError(Exception):
 class Runner:
     def __init__(self, files, spec):
         self.content = files["engine"]
+        self.kept = [] if spec.get("keep") else None
 
     def run(self, feed):
         if not feed:
             raise RefusedError("nothing to double")  # the line that a traceback must show
+        if self.kept is not None:
+            self.kept.extend(feed.values())
         return {name: array * 2 for name, array in feed.items()}
 
     def close(self):
