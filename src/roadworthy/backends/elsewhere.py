@@ -53,7 +53,7 @@ class WorkerRunner:
         size = sum(far.aligned(_nbytes(d, s)) for _, d, s, _ in packed if d != "str")
         if size > self._answers.size:
             segment = self._answers.name if self._room(self._answers, size) else None
-            waited = self._worker.ask("fetch", (segment,), RunError, RUN_SECONDS)
+            waited = self._worker.ask("fetch", (self._number, segment), RunError, RUN_SECONDS)
             if segment is None:
                 return {name: _unpack(*rest) for name, *rest in _with_contents(packed, waited)}
         return {name: self._take(*rest) for name, *rest in packed}

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +40,8 @@ _CRASHED = (
     "the runtime crashed, this program didn't; try smaller shapes, other options, or another "
     "version of it"
 )
+# So many times what counts as hanging may a command take that still talks.
+TALKING = 6.0
 _CUT = "the runtime may be in order: try again once the way there holds"
 
 
@@ -51,6 +54,8 @@ class Worker:
         self._name = short_name(runtime)
         self._numbers = itertools.count()
         self._lock = threading.Lock()
+        # From the sending of a command to the end of its answer; true afterwards: it is no more.
+        self._is_cut = False
         self._stack = contextlib.ExitStack()
         self.pid: int | None = None
 
@@ -138,43 +143,72 @@ class Worker:
             verb: a method of `worker.Host`.
             arguments: plain values.
             kind: what a failure is here.
-            seconds: without a word for this long it counts as hanging, and is killed.
+            seconds: without a word for this long it counts as hanging, and is killed; with words
+                after `TALKING` times as long, as a hanging builder may have a thread that talks.
             say: told what it says meanwhile.
 
         Raises:
             UnavailableError: of class `kind` for failures; it crashed, hangs, or lacks a package.
         """
         with self._lock:
-            self._send(verb, arguments)
-            return self._reply(kind, seconds, say)
+            if self._is_cut:
+                raise DiedError(
+                    f"the worker of {self._name} was ended: a call to it was interrupted",
+                    where=self._place_name(),
+                    remedy="open the engine again",
+                )
+            # Whatever interrupts this (a signal's exception, one of `say`) leaves an answer on its
+            # way that the next call would take for its own.
+            self._is_cut = True
+            try:
+                self._send(verb, arguments)
+                return self._reply(kind, seconds, say)
+            finally:
+                if self._is_cut:
+                    self._kill()
 
     def _send(self, *message: Any) -> None:
         try:
             self._channel.send(message)
         except (OSError, EOFError) as error:
+            self._is_cut = False
             self._died(error)
 
     def _reply(self, kind: type[RoadworthyError], seconds: float, say: Say) -> Any:
         import execnet
 
+        ends = time.monotonic() + TALKING * seconds
         while True:
             try:
-                message = self._channel.receive(timeout=seconds)
+                message = self._channel.receive(
+                    timeout=min(seconds, max(ends - time.monotonic(), 0.0))
+                )
             except self._channel.TimeoutError as error:
-                self._kill()
-                raise DiedError(
-                    f"{self._name} gave no sign of life for {seconds:.0f} s and was killed",
-                    where=self._place_name(),
-                    remedy=self._last_words() or "its log is empty",
-                ) from error
+                self._hangs(seconds, time.monotonic() >= ends, error)
             except (EOFError, OSError, execnet.RemoteError) as error:
+                self._is_cut = False
                 self._died(error)
             if message[0] == "say":
                 say(message[1])
-            elif message[0] == "done":
+                continue
+            self._is_cut = False
+            if message[0] == "done":
                 return message[1]
-            else:
-                self._failed(kind, *message[1:])
+            self._failed(kind, *message[1:])
+
+    def _hangs(self, seconds: float, talked: bool, cause: BaseException) -> NoReturn:
+        """Kill it, and say for how long it did nothing."""
+        self._is_cut = False
+        self._kill()
+        how = f"wasn't done after {TALKING * seconds:.0f} s, whatever it said meanwhile,"
+        if not talked:
+            how = f"gave no sign of life for {seconds:.0f} s"
+        words = self._last_words()
+        raise DiedError(
+            f"{self._name} {how} and was killed" + (f"; its last words: {words}" if words else ""),
+            where=self._place_name(),
+            remedy="try smaller shapes, cheaper options, or another version of it",
+        ) from cause
 
     def _failed(self, kind: type[RoadworthyError], what: str, text: str, trace: str) -> NoReturn:
         if what == "import":

@@ -114,7 +114,8 @@ class Host:
         self.runners: Dict[int, Any] = {}
         self.feed_segment = Segment()
         self.answer_segment = Segment()
-        self.waiting: List[np.ndarray] = []
+        # Answers that didn't fit, by the runner's number, until they are fetched.
+        self.waiting: Dict[int, List[np.ndarray]] = {}
 
     def say(self, text: str) -> None:
         """Tell the near side how far it is; also the sign of life."""
@@ -140,11 +141,11 @@ class Host:
     def run(self, number: int, feed: List[Any], segment: Optional[str]) -> List[Any]:
         """Run once; large arrays come and go through shared memory where there is some."""
         answers = self.runners[number].run(self.unpack(feed))
-        return self.pack(answers, segment)
+        return self.pack(number, answers, segment)
 
-    def fetch(self, segment: Optional[str]) -> List[bytes]:
+    def fetch(self, number: int, segment: Optional[str]) -> List[bytes]:
         """Copy the answers that didn't fit into a larger segment; without one, return them."""
-        waiting, self.waiting = self.waiting, []
+        waiting = self.waiting.pop(number, [])
         if segment is None:
             return [array.tobytes() for array in waiting]
         fill(self.answer_segment.attach(segment), waiting)
@@ -197,7 +198,9 @@ class Host:
             arrays[name] = flat.reshape(shape)
         return arrays
 
-    def pack(self, answers: Dict[str, np.ndarray], segment: Optional[str]) -> List[Any]:
+    def pack(
+        self, number: int, answers: Dict[str, np.ndarray], segment: Optional[str]
+    ) -> List[Any]:
         """Return what `unpack` takes, with offsets only for what is or will be in the segment."""
         packed: List[Any] = []
         shared: List[np.ndarray] = []
@@ -219,7 +222,7 @@ class Host:
             if offset <= len(buffer):
                 fill(buffer, shared)
             else:
-                self.waiting = shared
+                self.waiting[number] = shared
         return packed
 
 

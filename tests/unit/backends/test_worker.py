@@ -3,18 +3,22 @@
 import errno
 import importlib
 import os
+import signal
 import subprocess
 import sys
+import threading
 import traceback
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from roadworthy.backends import elsewhere
+from roadworthy.backends import elsewhere, gateway
 from roadworthy.backends.place import open_place, source_of
+from roadworthy.backends.shared import Workers
 from roadworthy.backends.worker import Sent
-from roadworthy.core.errors import RunError
+from roadworthy.core.errors import DiedError, RunError
+from roadworthy.core.target import Target
 
 PACKAGE = "tests.unit.backends.package_runtime"
 ONE_FILE = "tests.unit.backends.numpy_runtime"
@@ -136,6 +140,84 @@ def test_an_array_that_a_runtime_keeps_is_no_trouble(where, isolated):
             x = np.arange(float(size))
             assert np.array_equal(runner.run({"x": x})["x"], 2 * x)
         runner.close()
+
+
+class CutShortError(Exception):
+    """As a signal's handler, or a progress bar that is closed, may raise."""
+
+
+@WORKERS
+def test_an_interrupted_call_leaves_no_answer_for_the_next(where, isolated):
+    def interrupt(_number, _frame):
+        raise CutShortError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with open_place(PACKAGE, where, isolated) as there:
+            runner = there.open({"engine": b""}, {"seconds": 0.5})
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(CutShortError):
+                runner.run({"x": np.ones(3)})
+            for _ in range(2):
+                with pytest.raises(DiedError, match="a call to it was interrupted"):
+                    runner.run({"x": np.full(3, 7.0)})
+            runner.close()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@WORKERS
+def test_one_who_is_told_and_raises_leaves_no_answer_either(where, isolated):
+    def say(_text):
+        raise CutShortError
+
+    with open_place(PACKAGE, where, isolated) as there:
+        with pytest.raises(CutShortError):
+            there.build({"m": b"abc"}, {"talk": 3}, say)
+        with pytest.raises(DiedError, match="a call to it was interrupted"):
+            there.build({"m": b"abc"}, {})
+
+
+def test_one_worker_for_all_is_replaced_after_an_interruption():
+    workers = Workers(PACKAGE)
+    target = Target.parse(f"onnxruntime@python={sys.executable}")
+    with workers.kept() as kept:
+        with pytest.raises(CutShortError):
+            kept.place(target).build({"m": b"abc"}, {"talk": 3}, _raise)
+        assert kept.place(target).build({"m": b"abc"}, {}).files == {"engine": b"cba"}
+
+
+def _raise(_text):
+    raise CutShortError
+
+
+def test_talking_does_not_keep_a_worker_alive_for_ever(monkeypatch):
+    """A builder that hangs may have a thread that says how long it has taken."""
+    monkeypatch.setattr(gateway, "BUILD_SECONDS", 0.5)
+    monkeypatch.setattr(gateway, "TALKING", 2.0)
+    with (
+        open_place(PACKAGE, None, True) as there,
+        pytest.raises(DiedError, match="wasn't done after 1 s, whatever it said"),
+    ):
+        there.build({"m": b"abc"}, {"talk": 10_000})
+
+
+def test_answers_that_wait_are_their_own_runners():
+    """Two sessions of one worker, each with answers larger than it has room for."""
+    with open_place(PACKAGE, None, True) as there:
+        one, other = (there.open({"engine": b""}, {"seconds": 0.01}) for _ in range(2))
+        found = {}
+
+        def run(name, runner):
+            feeds = [np.full(BIG * (n + 1), float(ord(name))) for n in range(4)]
+            found[name] = [np.array_equal(runner.run({"x": x})["x"], 2 * x) for x in feeds]
+
+        threads = [threading.Thread(target=run, args=pair) for pair in (("a", one), ("b", other))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == {"a": [True] * 4, "b": [True] * 4}
 
 
 IN_LITTLE_MEMORY = """

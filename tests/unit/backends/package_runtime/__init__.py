@@ -1,5 +1,7 @@
 """A runtime of several files, as a backend's `runtime/` may be."""
 
+import time
+
 from .doubling import NAME, Runner
 
 __all__ = ["NAME", "Runner", "build", "describe"]
@@ -10,6 +12,9 @@ def describe(device):
 
 
 def build(files, spec, say):
+    for number in range(spec.get("talk", 0)):
+        say(f"still here, {number}")
+        time.sleep(0.02)
     # Late, and by the package's name alone: siblings must still be found.
     from . import late
 

@@ -1,3 +1,5 @@
+import time
+
 NAME = "package"
 
 
@@ -8,11 +10,13 @@ class RefusedError(Exception):
 class Runner:
     def __init__(self, files, spec):
         self.content = files["engine"]
+        self.seconds = spec.get("seconds", 0.0)
         self.kept = [] if spec.get("keep") else None
 
     def run(self, feed):
         if not feed:
             raise RefusedError("nothing to double")  # the line that a traceback must show
+        time.sleep(self.seconds)
         if self.kept is not None:
             self.kept.extend(feed.values())
         return {name: array * 2 for name, array in feed.items()}
