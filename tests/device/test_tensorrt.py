@@ -328,19 +328,22 @@ def test_torchs_gpu_tensors_are_read_in_place():
         def __init__(self, tensor):
             self.tensor = tensor
 
-        def __dlpack__(self):
-            return self.tensor.__dlpack__()
+        def __dlpack_device__(self):
+            return self.tensor.__dlpack_device__()
+
+        def __dlpack__(self, stream=None):
+            return self.tensor.__dlpack__(stream=stream)
 
     tensor = torch.arange(24, dtype=torch.float16, device="cuda").reshape(2, 3, 4)
     for value in (tensor, OnlyDlpack(tensor), OnlyDlpack(tensor.to(torch.bfloat16))):
-        view = runtime.DeviceView("x", value)
+        view = runtime.DeviceView("x", value, 0)
         assert view.shape == (2, 3, 4)
         assert view.dtype.itemsize == 2
-    assert runtime.DeviceView("x", tensor).address == tensor.data_ptr()
-    assert runtime.DeviceView("x", OnlyDlpack(tensor)).address == tensor.data_ptr()
+    assert runtime.DeviceView("x", tensor, 0).address == tensor.data_ptr()
+    assert runtime.DeviceView("x", OnlyDlpack(tensor), 0).address == tensor.data_ptr()
     for value in (tensor.transpose(0, 2), OnlyDlpack(tensor.transpose(0, 2))):
         with pytest.raises(RuntimeError, match="not contiguous"):
-            runtime.DeviceView("x", value)
+            runtime.DeviceView("x", value, 0)
 
 
 def test_many_feeds_overlap_in_the_process_that_has_tensorrt(tmp_path):

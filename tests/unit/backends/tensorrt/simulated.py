@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from roadworthy.backends.tensorrt.runtime.cuda import Cuda, CudaError
+from roadworthy.backends.tensorrt.runtime.cuda import LEGACY_STREAM, Cuda, CudaError
 
 
 class Stream:
@@ -40,8 +40,10 @@ class Gpu(Cuda):
     `log` has (call, stream's number) in order; `live` counts what was made and not given back.
     """
 
-    def __init__(self, memory=1 << 40):
-        self.things = {}
+    def __init__(self, memory=1 << 40, count=1):
+        self.count, self.current, self.used = count, 0, set()
+        # Work that gives no stream is on the legacy one.
+        self.things = {LEGACY_STREAM: Stream()}
         self.blocks = {}
         self.live = Counter()
         self.log = []
@@ -56,15 +58,20 @@ class Gpu(Cuda):
     def stream(self, number):
         return self.things[number]
 
+    def cudaGetDevice(self, out):
+        out._obj.value = self.current
+
     def cudaSetDevice(self, index):
-        assert index == 0
+        assert 0 <= index < self.count
+        self.current = index
 
     def cudaGetDeviceCount(self, out):
-        out._obj.value = 1
+        out._obj.value = self.count
 
     def _allocate(self, out, size):
         if size > self.left:
             raise CudaError("cudaMalloc", 2, "out of memory")
+        self.used.add(self.current)
         block = (ctypes.c_ubyte * size)()
         out._obj.value = ctypes.addressof(block)
         self.blocks[ctypes.addressof(block)] = block
@@ -147,6 +154,7 @@ class Gpu(Cuda):
         self.live["exec"] -= 1
 
     def cudaGraphLaunch(self, graph, stream):
+        self.used.add(self.current)
         self.log.append(("graph", stream))
         for work in self.things[graph]:
             self.stream(stream).add(work)
@@ -198,6 +206,7 @@ class Context:
 
         if self.engine.fails(stream):
             return False
+        self.engine.gpu.used.add(self.engine.gpu.current)
         self.engine.gpu.log.append(("enqueue", stream))
         self.engine.gpu.stream(stream).add(compute)
         return True

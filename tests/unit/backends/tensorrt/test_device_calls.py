@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from roadworthy.backends.tensorrt.runtime.cuda import LEGACY_STREAM
+from tests.unit.backends.tensorrt.simulated import Gpu
+
 
 class Lying:
     """An array of the simulated GPU's memory, which is this process's."""
@@ -79,3 +82,80 @@ def test_what_fails_says_what_it_was_and_the_next_call_is_right(opened):
         runner.run_device({"x": Lying(x.array.astype(np.float64))}, {"y": y})
     with pytest.raises(RuntimeError, match=r"output 'y' is float32 \[4\]"):
         runner.run_device({"x": x}, {"y": Lying(np.zeros(3, np.float32))})
+
+
+def made_later(gpu, x, values, stream):
+    """Queue the making of an array on a stream, as another library would."""
+    gpu.stream(stream).add(lambda: np.copyto(x.array, values))
+
+
+@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no graphs"])
+@pytest.mark.parametrize("told", [True, False])
+def test_it_waits_for_the_stream_that_an_array_is_made_on(opened, graphs, told):
+    """PyTorch's arrays don't tell (version 2): then it is the legacy default stream."""
+    runner, _, gpu = opened(graphs=graphs)
+    x, y = arrays(4)
+    stream = LEGACY_STREAM
+    x.__cuda_array_interface__["version"] = 2
+    if told:
+        stream = gpu.handle("cudaStreamCreateWithFlags", 1)
+        x.__cuda_array_interface__.update(version=3, stream=stream)
+    for turn in range(4):
+        values = np.arange(4, dtype=np.float32) + turn
+        made_later(gpu, x, values, stream)
+        runner.run_device({"x": x}, {"y": y})
+        np.testing.assert_array_equal(y.array, 2 * values + 1)
+
+
+def test_on_the_callers_stream_only_what_is_told_is_waited_for(opened):
+    runner, _, gpu = opened()
+    own, other = (gpu.handle("cudaStreamCreateWithFlags", 1) for _ in range(2))
+    x, y = arrays(4)
+    x.__cuda_array_interface__["version"] = 2
+    made_later(gpu, x, np.full(4, 5, np.float32), own)
+    runner.run_device({"x": x}, {"y": y}, own)
+    gpu.cudaStreamSynchronize(own)
+    np.testing.assert_array_equal(y.array, np.full(4, 11))
+    x.__cuda_array_interface__.update(version=3, stream=other)
+    made_later(gpu, x, np.full(4, 6, np.float32), other)
+    runner.run_device({"x": x}, {"y": y}, own)
+    gpu.cudaStreamSynchronize(own)
+    np.testing.assert_array_equal(y.array, np.full(4, 13))
+
+
+class Packed:
+    """An array that speaks DLPack only; it is told on which stream it will be used."""
+
+    def __init__(self):
+        self.told = []
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+    def __dlpack__(self, stream=None):
+        self.told.append(stream)
+        raise BufferError("no memory of a GPU")
+
+
+def test_a_producer_that_speaks_dlpack_is_told_the_stream(opened):
+    runner, _, _ = opened()
+    x = Packed()
+    for stream in (None, 77):
+        with pytest.raises(BufferError):
+            runner.run_device({"x": x}, stream=stream)
+    assert x.told == [runner._stream, 77]
+
+
+def test_a_thread_works_on_the_engines_gpu_and_then_on_its_own_again(opened):
+    gpu = Gpu(count=2)
+    runner, _, _ = opened(gpu, spec={"device": "cuda:1"})
+    assert (gpu.current, gpu.used) == (0, set()), "opening allocates nothing"
+    x, y = arrays(4)
+    for _ in range(3):
+        runner.run_device({"x": x}, {"y": y})
+        runner.run({"x": x.array})
+        assert gpu.current == 0
+    list(runner.run_many([{"x": x.array}] * 5))
+    runner.time({"x": x.array}, 2, 1)
+    runner.close()
+    assert (gpu.current, gpu.used) == (0, {1})

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 
-from .cuda import Cuda
+from .cuda import LEGACY_STREAM, Cuda
 from .memory import bytes_of
 
 
@@ -81,13 +81,23 @@ _DL_TYPES = {
 }
 
 
-class DeviceView:
-    """Where a caller's GPU array lies. `owner` keeps its memory alive."""
+# The array interface before version 3 doesn't say on which stream an array is made.
+UNTOLD = -1
 
-    def __init__(self, name: str, value: Any) -> None:
+
+class DeviceView:
+    """Where a caller's GPU array lies. `owner` keeps its memory alive.
+
+    `ready_on` is the stream to wait for before it is used: None: no wait is needed, UNTOLD: it
+    isn't said. A producer that speaks DLPack is told of `queue`, and makes it wait itself.
+    """
+
+    def __init__(self, name: str, value: Any, queue: int) -> None:
         self.owner: Any = value
+        self.ready_on: Optional[int] = None
         if hasattr(value, "__cuda_array_interface__"):
             said = value.__cuda_array_interface__
+            self.ready_on = said.get("stream") if said.get("version", 0) >= 3 else UNTOLD
             self.address = int(said["data"][0])
             self.shape = tuple(int(size) for size in said["shape"])
             # "V2" is how bfloat16 is told there: raw bits, as everywhere here.
@@ -97,7 +107,7 @@ class DeviceView:
                 [int(stride) // self.dtype.itemsize for stride in strides]
             )
         elif hasattr(value, "__dlpack__"):
-            compact = self._read_dlpack(name, value)
+            compact = self._read_dlpack(name, value, queue)
         else:
             raise RuntimeError(
                 "%r is a %s, which is no GPU array: it has neither __cuda_array_interface__ nor "
@@ -106,8 +116,10 @@ class DeviceView:
         if not compact:
             raise RuntimeError("%r is not contiguous; make it so first" % name)
 
-    def _read_dlpack(self, name: str, value: Any) -> bool:
-        self.owner = capsule = value.__dlpack__()
+    def _read_dlpack(self, name: str, value: Any, queue: int) -> bool:
+        if value.__dlpack_device__()[0] != _DL_CUDA:
+            raise RuntimeError("%r is not a GPU array" % name)
+        self.owner = capsule = value.__dlpack__(stream=queue or LEGACY_STREAM)  # 0 is none
         pointer = ctypes.pythonapi.PyCapsule_GetPointer
         pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
         tensor = ctypes.cast(pointer(capsule, b"dltensor"), ctypes.POINTER(_DLTensor)).contents

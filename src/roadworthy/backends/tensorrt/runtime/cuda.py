@@ -14,6 +14,7 @@ _P, _I, _U, _Z = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint, ctypes.c_size_t
 _PP, _PI = ctypes.POINTER(_P), ctypes.POINTER(_I)
 _CALLS: Dict[str, Sequence[Any]] = {
     "cudaGetDeviceCount": (_PI,),
+    "cudaGetDevice": (_PI,),
     "cudaSetDevice": (_I,),
     "cudaDriverGetVersion": (_PI,),
     "cudaRuntimeGetVersion": (_PI,),
@@ -46,6 +47,8 @@ _CALLS: Dict[str, Sequence[Any]] = {
 HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 NON_BLOCKING, THREAD_LOCAL, NO_TIMING = 1, 1, 2
+# The handle of the stream that work without one is queued on (driver_types.h, cudaStreamLegacy).
+LEGACY_STREAM = 1
 
 
 class CudaError(RuntimeError):

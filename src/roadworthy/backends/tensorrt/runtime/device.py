@@ -42,11 +42,16 @@ def describe(device: Optional[str]) -> Dict[str, str]:
     }
 
 
-def select_device(cuda: Cuda, index: int) -> None:
-    """Make this thread work on a GPU, or say that there is no such one."""
+def check_device(cuda: Cuda, index: int) -> None:
+    """Raise RuntimeError where there is no such GPU."""
     count = cuda.number("cudaGetDeviceCount")
     if index >= count:
         raise RuntimeError("there is no GPU %d here, only %d of them, from 0" % (index, count))
+
+
+def select_device(cuda: Cuda, index: int) -> None:
+    """Make this thread work on a GPU, or say that there is no such one."""
+    check_device(cuda, index)
     cuda.cudaSetDevice(index)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Iterable, Optional, Tuple
 
-from .arrays import DeviceArray, DeviceView
+from .arrays import UNTOLD, DeviceArray, DeviceView
 from .binding import Binding
-from .engine import Engine
+from .cuda import LEGACY_STREAM
+from .engine import Engine, on_its_gpu
 from .plan import known_sizes
 
 
@@ -20,6 +21,7 @@ class DeviceCalls(Engine):
         super().__init__(files, spec)
         self.device_refusal = self._why_refused()
 
+    @on_its_gpu
     def run_device(
         self,
         feed: Dict[str, Any],
@@ -34,7 +36,9 @@ class DeviceCalls(Engine):
             outputs: the same, to be written; None: new `DeviceArray`s, which PyTorch takes with
                 `torch.as_tensor`.
             stream: a CUDA stream's handle: the work is queued there and this call returns at
-                once. None: the call waits until the results are there.
+                once. None: the call waits until the results are there, and before for whatever is
+                queued on the stream that an array names, or, where it names none (PyTorch's don't),
+                on the legacy default stream, which PyTorch uses unless told otherwise.
 
         The second call with the same shapes and addresses captures a CUDA graph; keep the arrays
         (copy into them) for the best speed.
@@ -43,14 +47,18 @@ class DeviceCalls(Engine):
             raise RuntimeError("%s; use run() for this network" % self.device_refusal)
         if self._flying:
             self._settle()
-        views = {name: DeviceView(name, feed[name]) for name in self._inputs}
-        given = {name: DeviceView(name, value) for name, value in (outputs or {}).items()}
+        queue = self._stream if stream is None else stream
+        views = {name: DeviceView(name, feed[name], queue) for name in self._inputs}
+        given = {name: DeviceView(name, value, queue) for name, value in (outputs or {}).items()}
+        # Without a stream of the caller's, what isn't told is on the one that all others wait for.
+        self._await(
+            (*views.values(), *given.values()), queue, LEGACY_STREAM if stream is None else 0
+        )
         key = (
             "device",
             tuple((view.address, view.shape) for view in views.values()),
             tuple((name, view.address) for name, view in given.items()),
         )
-        queue = self._stream if stream is None else stream
         binding = self._bindings.get(key)
         if binding is not None and binding.graphs:
             self._bindings.move_to_end(key)
@@ -61,6 +69,13 @@ class DeviceCalls(Engine):
         if stream is None:
             self._cuda.cudaStreamSynchronize(queue)
         return {name: made.get(name, (outputs or {}).get(name)) for name in self._order}
+
+    def _await(self, views: Iterable[DeviceView], queue: int, untold: int) -> None:
+        """Make a queue wait for the streams that arrays are made on."""
+        streams = {untold if view.ready_on == UNTOLD else view.ready_on for view in views}
+        for stream in streams - {None, 0, queue}:
+            self._cuda.cudaEventRecord(self._ready, stream)
+            self._cuda.cudaStreamWaitEvent(queue, self._ready, 0)
 
     def _run_loose(
         self,

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from functools import wraps
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar, cast
 
 import numpy as np
 
 from .binding import Binding, Context
 from .cuda import DEVICE_TO_HOST, HOST_TO_DEVICE, NO_TIMING, NON_BLOCKING, cuda_here
-from .device import device_index, select_device
+from .device import check_device, device_index
 from .flight import Flight
 from .library import import_tensorrt
 from .log import Lines, make_log
 from .plan import deserialise, profile_range
 from .port import Port
+
+_Call = TypeVar("_Call", bound=Callable[..., Any])
+
+
+def on_its_gpu(call: _Call) -> _Call:
+    """Make a method's thread work on the engine's GPU meanwhile, and then on its own again.
+
+    Which GPU is current belongs to each thread, and is the first one where nobody chose.
+    """
+
+    @wraps(call)
+    def there(self: Any, *arguments: Any, **more: Any) -> Any:
+        cuda, index = self._cuda, self._index
+        before = cuda.number("cudaGetDevice")
+        if before == index:
+            return call(self, *arguments, **more)
+        cuda.cudaSetDevice(index)
+        try:
+            return call(self, *arguments, **more)
+        finally:
+            cuda.cudaSetDevice(before)
+
+    return cast(_Call, there)
+
 
 # Bindings (shapes and addresses with their own context and CUDA graph) kept by one runner.
 MOST_BINDINGS = 4
@@ -27,10 +52,14 @@ class Engine:
     """
 
     def __init__(self, files: Dict[str, bytes], spec: Dict[str, Any]) -> None:
-        trt, cuda = import_tensorrt(), cuda_here()
-        self._trt, self._cuda = trt, cuda
+        self._trt, self._cuda = import_tensorrt(), cuda_here()
         self._index = device_index(spec.get("device"))
-        select_device(cuda, self._index)
+        check_device(self._cuda, self._index)
+        self._open(files, spec)
+
+    @on_its_gpu
+    def _open(self, files: Dict[str, bytes], spec: Dict[str, Any]) -> None:
+        trt, cuda = self._trt, self._cuda
         self.notes: List[str] = []
         self._lines = Lines()
         self._log = make_log(trt, self._lines)
@@ -56,6 +85,7 @@ class Engine:
         self._loose: Optional[Binding] = None
         self._last_stream = self._stream = cuda.handle("cudaStreamCreateWithFlags", NON_BLOCKING)
         self._event = cuda.handle("cudaEventCreateWithFlags", NO_TIMING)
+        self._ready = cuda.handle("cudaEventCreateWithFlags", NO_TIMING)
         # Runs that overlap have streams of their own for copies, made when first needed.
         self._in = self._out = 0
         self._flying: List[Flight] = []
@@ -199,6 +229,7 @@ class Engine:
             )
         return best[1]
 
+    @on_its_gpu
     def close(self) -> None:
         """Give all GPU memory back. May be called twice."""
         if self.__dict__.pop("_engine", None) is None:
@@ -213,6 +244,7 @@ class Engine:
         self._free.clear()
         self._loose = None
         cuda.cudaEventDestroy(self._event)
+        cuda.cudaEventDestroy(self._ready)
         for stream in filter(None, (self._in, self._stream, self._out)):
             cuda.cudaStreamDestroy(stream)
         # Contexts before the engine, the engine before its runtime: TensorRT's order.

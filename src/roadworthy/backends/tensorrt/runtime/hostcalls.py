@@ -8,7 +8,7 @@ import numpy as np
 
 from .binding import Binding
 from .cuda import DEVICE_TO_HOST
-from .engine import Engine
+from .engine import Engine, on_its_gpu
 from .memory import Pinned, make_allocator
 from .port import Port
 
@@ -16,6 +16,7 @@ from .port import Port
 class HostCalls(Engine):
     """Calls with NumPy arrays."""
 
+    @on_its_gpu
     def run(self, feed: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Run once from host memory to host memory; the results are the caller's."""
         if self._flying:

@@ -27,6 +27,7 @@ import numpy as np
 
 from .binding import Binding
 from .cuda import NO_TIMING, NON_BLOCKING
+from .engine import on_its_gpu
 from .flight import Flight
 from .hostcalls import HostCalls
 
@@ -75,6 +76,7 @@ class ManyCalls(HostCalls):
             for flight in begun:
                 flight.drop()
 
+    @on_its_gpu
     def _begin(self, feed: Dict[str, np.ndarray]) -> Flight:
         """Start a run in a free lane."""
         main = self._bound(feed)
@@ -128,7 +130,6 @@ class ManyCalls(HostCalls):
         """Make what a lane needs once: streams, its events, the graph of computing alone."""
         cuda = self._cuda
         if not self._in:
-            cuda.cudaSetDevice(self._index)
             self._in = cuda.handle("cudaStreamCreateWithFlags", NON_BLOCKING)
             self._out = cuda.handle("cudaStreamCreateWithFlags", NON_BLOCKING)
         while len(lane.events) < 3:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .binding import Binding
 from .devicecalls import DeviceCalls
+from .engine import on_its_gpu
 from .manycalls import LANES, ManyCalls
 from .plan import inspect_layers
 from .proof import layer_precision, onnx_names
@@ -38,6 +39,7 @@ class Runner(ManyCalls, DeviceCalls):
     missing: the engine's own.
     """
 
+    @on_its_gpu
     def time(
         self, feed: Dict[str, np.ndarray], runs: int, lead: int, host_only: bool = False
     ) -> Dict[str, List[int]]:
@@ -116,6 +118,7 @@ class Runner(ManyCalls, DeviceCalls):
                 cuda.cudaEventDestroy(event)
         return {"device": device, "enqueue": enqueue}
 
+    @on_its_gpu
     def profile(self, feed: Dict[str, np.ndarray], runs: int) -> List[Dict[str, Any]]:
         """Return the layers in order with their median time, on the ONNX nodes' names.
 
