@@ -37,7 +37,8 @@ _VERSION = re.compile(r"python (\d+)\.(\d+)")
 def execnet_spec(where: Where | None, log: Path) -> str:
     """Return how execnet starts a worker; what ssh and the far side say goes to `log`."""
     if where is None or where.ssh is None:
-        python = sys.executable if where is None else str(where.python)
+        # execnet takes two slashes for its own separator; to the system they are one.
+        python = re.sub("//+", "/", sys.executable if where is None else str(where.python))
         return f"popen//python={shlex.quote(python)}//dont_write_bytecode"
     start = ["sh", "-c", _START, "sh", where.ssh, str(where.python), str(log)]
     return f"popen//python={shlex.join(start)}"
@@ -70,6 +71,9 @@ def check_interpreter(where: Where, place: str) -> None:
             f"`ssh {where.ssh} true` must work without a question: a key without a passphrase or "
             "one that the agent holds, the host known; name, port and key go to ~/.ssh/config"
         )
+    elif where.ssh is None and code == SSH_FAILED:
+        what = f"it can't be started: {said}"
+        remedy = "name another interpreter, e.g. @python=/usr/bin/python3"
     elif not version and _VERSION.fullmatch((lines or [""])[-1]):
         what = f"its login prints {first!r} before Python can"
         remedy = f"make the start files of the shell there silent: `ssh {where.ssh} true` prints it"

@@ -77,11 +77,15 @@ def cache_root() -> Path:
     """Return `$XDG_CACHE_HOME/roadworthy`, by default under `~/.cache`; nothing is made there.
 
     Raises:
-        RuntimeError: the user has no home.
+        OSError: the user has no home.
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
-    return root / "roadworthy"
+    if base and Path(base).is_absolute():
+        return Path(base, "roadworthy")
+    try:
+        return Path.home() / ".cache" / "roadworthy"
+    except RuntimeError as error:
+        raise FileNotFoundError(f"there is no folder for caches: {error}") from error
 
 
 def write_text(path: Path, text: str) -> None:

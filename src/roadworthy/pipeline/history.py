@@ -209,5 +209,5 @@ def _path() -> Path | None:
     """Return the file, None for a user without a home."""
     try:
         return cache_root() / "builds.jsonl"
-    except RuntimeError:
+    except OSError:
         return None

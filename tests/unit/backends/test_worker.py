@@ -17,7 +17,7 @@ from roadworthy.backends import elsewhere, gateway
 from roadworthy.backends.place import open_place, source_of
 from roadworthy.backends.shared import Workers
 from roadworthy.backends.worker import Sent
-from roadworthy.core.errors import DiedError, RunError
+from roadworthy.core.errors import DiedError, RunError, UnavailableError
 from roadworthy.core.target import Target
 
 PACKAGE = "tests.unit.backends.package_runtime"
@@ -52,6 +52,20 @@ def test_a_package_works_wherever_it_is(place):
         runner = there.open(built.files, {})
         assert np.array_equal(runner.run({"x": np.arange(3.0)})["x"], [0.0, 2.0, 4.0])
         runner.close()
+
+
+def test_a_path_with_two_slashes_is_the_same_path():
+    with open_place(PACKAGE, f"python={sys.executable.replace('/bin/', '//bin///')}") as there:
+        assert there.describe(None)["runtime"] == "package"
+
+
+def test_an_interpreter_that_is_not_there_is_no_reason_to_install_anything():
+    with (
+        pytest.raises(UnavailableError, match="can't be started: .*No such file") as caught,
+        open_place(PACKAGE, "python=/no/such/python3"),
+    ):
+        pass
+    assert "pip install" not in caught.value.remedy
 
 
 @WORKERS

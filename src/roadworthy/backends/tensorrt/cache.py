@@ -48,14 +48,13 @@ def engine_key(
 
 def load_engine(key: str) -> BuildResult | None:
     """Return the engine of this key, or None; a damaged entry is removed."""
-    path = _engine_path(key)
     try:
-        content = path.read_bytes()
+        path = _engine_path(key)
+        found = _unpacked(path.read_bytes(), key)
+        if found is None:
+            path.unlink(missing_ok=True)
     except OSError:
         return None
-    found = _unpacked(content, key)
-    if found is None:
-        path.unlink(missing_ok=True)
     return found
 
 

@@ -156,10 +156,15 @@ def _built(
     written = result.files.get(TIMINGS)
     shipped = {name: content for name, content in result.files.items() if name != TIMINGS}
     built = BuildResult(shipped, result.log, result.proof)
-    if own.timing_cache and written:
-        cache.save_timings(found, written)
-    if own.build_cache:
-        cache.save_engine(key, built)
+    # To have it next time, too, is worth no failure: the engine is there.
+    try:
+        if own.timing_cache and written:
+            cache.save_timings(found, written)
+        if own.build_cache:
+            cache.save_engine(key, built)
+    except (OSError, RoadworthyError) as error:
+        said = f"[W] this engine isn't kept for the next build: {error}"
+        built = BuildResult(shipped, (*result.log, said), result.proof)
     return built
 
 

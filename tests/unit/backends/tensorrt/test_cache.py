@@ -1,10 +1,14 @@
 """A cache never answers for another model, and never with a damaged engine."""
 
+from pathlib import Path
+
 import pytest
 
 from roadworthy.backends.place import BuildResult
 from roadworthy.backends.tensorrt import cache
 from roadworthy.backends.tensorrt.cache import engine_key
+from roadworthy.backends.tensorrt.compiler import _built
+from roadworthy.backends.tensorrt.options import parse_options
 
 MODEL = {"model.onnx": b"graph and weights"}
 SPEC = {"precision": "fp16", "level": None, "profiles": []}
@@ -72,3 +76,41 @@ def test_timings_are_kept_per_device_and_version(folder):
     (path,) = (item for item in folder.rglob("*") if item.is_file())
     path.write_bytes(path.read_bytes() + b"!")
     assert cache.load_timings(HERE) is None
+
+
+class Place:
+    """Builds in no time."""
+
+    def build(self, _files, spec, _say):
+        files = {**BUILT.files, "timing.cache": b"timings"}
+        return BuildResult(files, BUILT.log, {"with": spec["timing_cache"]})
+
+
+def built(**options):
+    own = parse_options(tuple(options.items()))
+    return _built(Place(), MODEL, dict(SPEC), HERE, own, lambda _text: None)
+
+
+def test_a_build_is_kept_and_its_timings_are_the_next_ones():
+    first = built()
+    assert first.files == BUILT.files
+    assert first.proof == {"with": None}
+    assert built().proof == {"with": None, "from_cache": True}
+    assert built(**{"build-cache": "off"}).proof == {"with": b"timings"}
+
+
+@pytest.mark.parametrize("how", ["a file in its place", "no home"])
+def test_a_cache_that_cannot_be_had_costs_no_engine(how, tmp_path, monkeypatch):
+    if how == "no home":
+        monkeypatch.setenv("XDG_CACHE_HOME", "")
+        monkeypatch.setattr(Path, "home", no_home)
+    else:
+        (tmp_path / "roadworthy").write_text("a file")
+    for _ in range(2):
+        found = built()
+        assert found.files == BUILT.files
+        assert "isn't kept for the next build" in found.log[-1]
+
+
+def no_home():
+    raise RuntimeError("could not determine home directory")
