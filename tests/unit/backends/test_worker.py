@@ -61,7 +61,7 @@ def test_a_path_with_two_slashes_is_the_same_path():
 
 def test_an_interpreter_that_is_not_there_is_no_reason_to_install_anything():
     with (
-        pytest.raises(UnavailableError, match="can't be started: .*No such file") as caught,
+        pytest.raises(UnavailableError, match=r"can't be started: .*No such file") as caught,
         open_place(PACKAGE, "python=/no/such/python3"),
     ):
         pass
