@@ -129,7 +129,8 @@ class Runner(Protocol):
     An optional attribute `times_itself` is true where `time` must be asked, because calling `run`
     from here would measure the way there too. An optional method `run_many` overlaps runs: see
     `backends.many.run_each`. An optional `run_device` is a `backends.device.DeviceRun`, unless an
-    optional text `device_refusal` says why not for this network.
+    optional text `device_refusal` says why not for this network. An optional `notes` (a sequence of
+    texts, which may grow) tells what didn't go as intended, though the answers are right.
     """
 
     def run(self, feed: dict[str, Array]) -> Answers:
@@ -152,6 +153,11 @@ class Runner(Protocol):
     def close(self) -> None:
         """Give everything back. May be called twice."""
         ...
+
+
+def notes_of(runner: Any) -> tuple[str, ...]:
+    """Return what a runner says of itself; nothing where it doesn't."""
+    return tuple(getattr(runner, "notes", ()))
 
 
 @runtime_checkable
@@ -198,12 +204,12 @@ class Session(Closing):
 
     Checks names, dtypes and shapes; makes arrays contiguous; results are the caller's to keep.
     One thread at a time: a second one that enters is an error, not a corrupted answer.
-    `notes` says where this machine isn't what the engine was built on, though it runs here.
+    `differences` says where this machine isn't what the engine was built on, though it runs here.
     """
 
     signature: Signature
     runner: Runner
-    notes: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
     _seen: set[tuple[Any, ...]] = field(default_factory=set, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _closed: bool = False
@@ -303,6 +309,11 @@ class Session(Closing):
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError("this session is closed", remedy="run inside the `with` block")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The differences, and what didn't go as intended so far (a CUDA graph, say)."""
+        return (*self.differences, *notes_of(self.runner))
 
     @property
     def run_device(self) -> DeviceRun | None:

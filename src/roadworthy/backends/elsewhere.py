@@ -58,6 +58,15 @@ class WorkerRunner:
                 return {name: _unpack(*rest) for name, *rest in _with_contents(packed, waited)}
         return {name: self._take(*rest) for name, *rest in packed}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the runner there says of itself; nothing once it is closed or gone."""
+        if self._closed:
+            return ()
+        with contextlib.suppress(RunError):
+            return tuple(self._worker.ask("notes", (self._number,), RunError, RUN_SECONDS))
+        return ()
+
     def time(
         self, feed: dict[str, Array], runs: int, lead: int, host_only: bool = False
     ) -> dict[str, list[int]]:

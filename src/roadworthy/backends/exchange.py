@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from roadworthy.backends.base import Runner
+from roadworthy.backends.base import Runner, notes_of
 from roadworthy.backends.device import device_refusal, device_run
 from roadworthy.backends.many import run_each
 from roadworthy.core.signature import Answers, Array, Signature
@@ -106,6 +106,11 @@ class Exchanging:
         # On the GPU, arrays of types that NumPy lacks are left to `run`.
         self.run_device = device_run(runner)
         self.device_refusal = device_refusal(runner)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the runner says of itself."""
+        return notes_of(self._runner)
 
     def run(self, feed: dict[str, Array]) -> Answers:
         """Run once."""

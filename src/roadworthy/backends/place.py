@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from roadworthy.backends.base import Runner, Say, quiet
+from roadworthy.backends.base import Runner, Say, notes_of, quiet
 from roadworthy.backends.device import device_refusal, device_run
 from roadworthy.backends.many import run_each
 from roadworthy.core.errors import (
@@ -145,6 +145,10 @@ class _Owning:
         self.run_device = device_run(runner)
         self.device_refusal = device_refusal(runner)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return notes_of(self._runner)
+
     def run(self, feed: dict[str, Array]) -> Answers:
         return self._runner.run(feed)
 
@@ -200,6 +204,10 @@ class _HereRunner:
         self.times_itself = hasattr(runner, "time")
         self.run_device = self._run_device if device_run(runner) else None
         self.device_refusal = device_refusal(runner)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return notes_of(self._runner)
 
     def run(self, feed: dict[str, Array]) -> Answers:
         # Not `with translated(…)`: that costs a microsecond more, on the hot path.

@@ -174,6 +174,10 @@ class Host:
             raise RuntimeError("this runtime has no profile per layer")
         return list(runner.profile(self.unpack(feed), runs))
 
+    def notes(self, number: int) -> List[str]:
+        """Return what a runner says of itself."""
+        return [str(note) for note in getattr(self.runners[number], "notes", ())]
+
     def close(self, number: int) -> None:
         """Close an engine."""
         runner = self.runners.pop(number, None)

@@ -170,8 +170,10 @@ def _best_attempt(
             outcome, refused = Outcome.CANT_BUILD, refused or error
         else:
             engine = lowered.kept_with(engine)
-            verdict = verify_engine(engine, prepared.trusted.cases, lowered.limits, progress)
-            found = lowered, engine, verdict
+            notes: list[str] = []
+            cases = prepared.trusted.cases
+            verdict = verify_engine(engine, cases, lowered.limits, progress, notes.append)
+            found = lowered, replace(engine, log=(*engine.log, *notes)), verdict
             if verdict.passed:
                 break
         lowered = _after(attempts, outcome)

@@ -80,8 +80,8 @@ class _Runner:
 
     run: Callable[[Feed], Answers]
     ran: str
-    labels: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    labels: tuple[str, ...]
+    notes: Callable[[], tuple[str, ...]]
 
 
 def run_samples(
@@ -137,6 +137,7 @@ def run_samples(
         signature = _signature(opened, found, specs, named, contract)
         with _opened(opened, signature, found, threads, progress) as runner:
             answers = _run_all(runner.run, found, progress)
+            notes = runner.notes()
         _write(partial, answers)
     return RunResult(
         out,
@@ -144,7 +145,7 @@ def run_samples(
         opened.target,
         len(found),
         (*((SMOKE_TEST,) if found.is_random else ()), *runner.labels),
-        runner.notes,
+        notes,
         {name: (dtype_name(array.dtype), array.shape) for name, array in answers.items()},
     )
 
@@ -225,12 +226,12 @@ def _opened(
     """Open it for a `with` block: an engine as a session, a network as the reference that it is."""
     if opened.kind != "network":
         with opened.engine(CompileOptions(threads=threads)).open() as session:
-            yield _Runner(session.run, opened.name)
+            yield _Runner(session.run, opened.name, (), lambda: session.notes)
         return
     assert opened.source is not None
     reference = opened.source.reference(signature, samples, progress)
     ran = f"{opened.name} in {reference.judge.name}"
-    yield _Runner(reference.judge.run, ran, reference.labels, reference.notes)
+    yield _Runner(reference.judge.run, ran, reference.labels, lambda: reference.notes)
 
 
 def _run_all(

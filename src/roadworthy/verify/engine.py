@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 from roadworthy.backends.base import Engine, Session
@@ -35,11 +35,16 @@ def tolerances(
     }
 
 
+def ignored(_text: str) -> None:
+    """Take a note and do nothing."""
+
+
 def verify_engine(
     engine: Engine,
     cases: Sequence[JudgedCase],
     limits: Mapping[str, Tolerance],
     progress: Progress = silent,
+    note: Callable[[str], None] = ignored,
 ) -> Verdict:
     """Judge the very engine that ships at every case; failures are in the verdict, not raised.
 
@@ -48,11 +53,13 @@ def verify_engine(
         cases: at least one, the samples first: the self-checks take their inputs from it.
         limits: the tolerance of every output that is judged.
         progress: told what is being done.
+        note: told what the engine says of itself: where this machine differs, what didn't go as
+            intended.
 
     Raises:
         DiedError: its worker died, so that there is nothing to judge; says at which sample.
     """
-    judged = judge_cases(engine, cases, limits, progress)
+    judged = judge_cases(engine, cases, limits, progress, note)
     started = time.perf_counter()
     progress("self-checks", 0.0)
     feeds = [feed for _, feed, _ in islice(cases[0].pairs(), _SELF_CHECK_FEEDS)]
@@ -66,6 +73,7 @@ def judge_cases(
     cases: Sequence[JudgedCase],
     limits: Mapping[str, Tolerance],
     progress: Progress = silent,
+    note: Callable[[str], None] = ignored,
 ) -> Verdict:
     """Judge an engine at every case, without the self-checks; arguments as of `verify_engine`.
 
@@ -82,6 +90,8 @@ def judge_cases(
     seconds = {"engine": 0.0, "compare": 0.0}
     with engine.open() as session:
         verdicts = tuple(_judge_case(session, case, limits, seconds, progress) for case in cases)
+        for text in session.notes:
+            note(text)
     return Verdict(verdicts, (), seconds)
 
 

@@ -14,15 +14,19 @@ import numpy as np
 import pytest
 
 from roadworthy.backends import elsewhere, gateway
-from roadworthy.backends.place import open_place, source_of
+from roadworthy.backends.base import Session
+from roadworthy.backends.place import open_place, open_runner, source_of
 from roadworthy.backends.shared import Workers
 from roadworthy.backends.worker import Sent
 from roadworthy.core.errors import DiedError, RunError, UnavailableError
+from roadworthy.core.signature import Signature, TensorSpec
 from roadworthy.core.target import Target
 
 PACKAGE = "tests.unit.backends.package_runtime"
 ONE_FILE = "tests.unit.backends.numpy_runtime"
 HERE, WORKER, OTHER = (None, False), (None, True), (f"python={sys.executable}", False)
+FLOATS = TensorSpec("x", "float32", (3,))
+ONE_INPUT = Signature((FLOATS,), (FLOATS,))
 SHARED = Path("/dev/shm")
 WORKERS = pytest.mark.parametrize(("where", "isolated"), [WORKER, OTHER])
 
@@ -66,6 +70,17 @@ def test_an_interpreter_that_is_not_there_is_no_reason_to_install_anything():
     ):
         pass
     assert "pip install" not in caught.value.remedy
+
+
+@pytest.mark.parametrize("place", [HERE, WORKER, OTHER])
+def test_what_a_runtime_says_of_itself_while_it_runs_is_told_here(place):
+    """It may grow: that a graph can't be captured shows when something runs."""
+    runner = open_runner(PACKAGE, *place, {"engine": b""}, {})
+    session = Session(ONE_INPUT, runner, ("another driver",))
+    with session:
+        assert session.notes == ("another driver",)
+        session.run({"x": np.arange(3.0, dtype=np.float32)})
+        assert session.notes == ("another driver", "first run")
 
 
 @WORKERS
