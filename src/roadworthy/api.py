@@ -15,7 +15,7 @@ from roadworthy.core.errors import InputError, MissingExtraError, UsageError
 from roadworthy.core.signature import Answers, Feed, Signature
 from roadworthy.pipeline.deploy import deploy as _deploy
 from roadworthy.pipeline.deployment import Deployment
-from roadworthy.pipeline.rebuild import naming_rebuild
+from roadworthy.pipeline.remedies import naming_remedy
 from roadworthy.pipeline.request import DEFAULT_TARGET, RequestOptions, make_request
 from roadworthy.pipeline.verify import VerifyOutcome
 from roadworthy.pipeline.verify_bundle import rebuilt_engine
@@ -146,8 +146,14 @@ def verify_bundle(
 ) -> VerifyOutcome:
     """Verify a bundle on this machine.
 
+    Args:
+        path: a bundle, zip or folder.
+        target: as for `load`; None verifies all of its engines.
+        progress: told how far that is.
+
     Raises:
         WrongAnswersError: an engine's answers are wrong here.
+        UnavailableError: an engine isn't to be had here; those that are were judged, and are right.
         BundleError: the bundle is damaged.
     """
     outcome = _verify_bundle(Path(path), target, progress)
@@ -166,7 +172,8 @@ def load(
 
     Args:
         path: a bundle, zip or folder.
-        target: one of its engines; None is the one that deploy chose.
+        target: one of its engines, and where it runs, as on the command line: one that was deployed
+            for another place runs at this one. None is the one that deploy chose, at its own.
         rebuild: open an engine that is built for this machine from the bundle's own ONNX, once it
             gave the bundle's stored answers; for a bundle that was made elsewhere.
         progress: told how far that is.
@@ -196,7 +203,7 @@ class LoadedBundle(Closing):
         self._bundle = bundle
         self._target = target
         engine = engine or bundle.engine(target)
-        with naming_rebuild(engine):
+        with naming_remedy(bundle, engine, target):
             self._session = engine.open()
         self._notes = notes
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from roadworthy.backends.base import Engine
 from roadworthy.bundle import arrays
+from roadworthy.bundle.choice import choose, placed
 from roadworthy.bundle.manifest import (
     MANIFEST,
     MANIFEST_DIGEST,
@@ -30,7 +31,6 @@ from roadworthy.bundle.strict import load_object, refuse
 from roadworthy.core.certificate import check_schema
 from roadworthy.core.errors import BundleError, InputError, UsageError
 from roadworthy.core.signature import Answers, Feed, Signature
-from roadworthy.core.target import Target
 
 SUFFIX = ".rw"
 
@@ -100,31 +100,20 @@ class Bundle:
         """Return an engine's record.
 
         Args:
-            target: as on the command line, or its slug; None is the default engine.
+            target: as on the command line, or its slug; None is the default engine. Where none
+                was deployed for exactly that, it may be another place's; see `choice.choose`.
 
         Raises:
-            UsageError: the bundle holds no engine for it.
+            UsageError: the bundle holds no engine for it, or several.
         """
         wanted = self.manifest.default_engine if target is None else target
-        for record in self.manifest.engines:
-            if wanted in (str(record.target), record.target.slug):
-                return record
-        parsed = Target.parse(wanted)
-        for record in self.manifest.engines:
-            if record.target == parsed:
-                return record
-        choices = ", ".join(str(record.target) for record in self.manifest.engines)
-        raise UsageError(
-            f"the bundle holds no engine for {wanted!r}",
-            where=str(self.path),
-            remedy=f"choose one of: {choices}; or deploy for that target",
-        )
+        return choose(self.manifest.engines, wanted, str(self.path))
 
     def engine(self, target: str | None = None) -> Engine:
-        """Return an engine, ready to open; arguments and errors as of `record`."""
+        """Return an engine, ready to open where the target says; see `record`."""
         record = self.record(target)
         return Engine(
-            target=record.target,
+            target=placed(record, target),
             signature=self.signature,
             files=self._files(record.files),
             options=record.options,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from roadworthy.cli import options
 from roadworthy.cli.output import Outcome, Reporter
+
+if TYPE_CHECKING:
+    from roadworthy.pipeline.verify import Judged, NotJudged, VerifyOutcome
 
 
 def verify(
@@ -41,7 +44,6 @@ def verify(
     """
     from roadworthy.bundle.reader import is_bundle
     from roadworthy.cli.progress import ProgressDisplay
-    from roadworthy.cli.summary import tell_verdict
     from roadworthy.core.errors import UsageError
     from roadworthy.pipeline.verify import verify_model
     from roadworthy.pipeline.verify_bundle import verify_bundle
@@ -80,15 +82,43 @@ def verify(
                 progress=progress,
             )
     if not json:
-        from rich.markup import escape
-
-        for judged in outcome.judged:
-            state = "[bold green]verified[/]" if judged.passed else "[bold red]NOT verified[/]"
-            marks = "".join(f"  [yellow]({label})[/]" for label in judged.labels)
-            here = "" if "@ssh=" in judged.target else ", here"
-            reporter.say(f"{state}  {escape(judged.target)}{here}{marks}")
-            reporter.say(f"judge   {escape(outcome.reference)}")
-            tell_verdict(reporter, judged.verdict)
-            for note in judged.notes:
-                reporter.say(f"[yellow]note[/]    {escape(note)}")
+        _tell(reporter, outcome)
     return reporter.finish(Outcome(outcome.to_json(), outcome.error, outcome.exit_code))
+
+
+def _tell(reporter: Reporter, outcome: VerifyOutcome) -> None:
+    from roadworthy.pipeline.verify import Judged
+
+    for item in outcome.results:
+        if isinstance(item, Judged):
+            _tell_judged(reporter, item, outcome.reference)
+        else:
+            # The one that the exit code stands for is told at the end.
+            _tell_missing(reporter, item, at_the_end=item.error is outcome.error)
+
+
+def _tell_judged(reporter: Reporter, judged: Judged, reference: str) -> None:
+    from rich.markup import escape
+
+    from roadworthy.cli.summary import tell_verdict
+
+    state = "[bold green]verified[/]" if judged.passed else "[bold red]NOT verified[/]"
+    marks = "".join(f"  [yellow]({label})[/]" for label in judged.labels)
+    here = "" if "@ssh=" in judged.target else ", here"
+    reporter.say(f"{state}  {escape(judged.target)}{here}{marks}")
+    reporter.say(f"judge   {escape(reference)}")
+    tell_verdict(reporter, judged.verdict)
+    for note in judged.notes:
+        reporter.say(f"[yellow]note[/]    {escape(note)}")
+
+
+def _tell_missing(reporter: Reporter, missing: NotJudged, at_the_end: bool) -> None:
+    from rich.markup import escape
+
+    said = f"[bold red]NOT judged[/]  {escape(missing.target)}"
+    if at_the_end:
+        reporter.say(said)
+        return
+    reporter.tell(f"{said}: {escape(missing.error.what)}")
+    if missing.error.remedy:
+        reporter.tell(f"[dim]remedy[/]  {escape(missing.error.remedy)}")

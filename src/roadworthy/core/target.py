@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from roadworthy.core.errors import UsageError
 
@@ -43,6 +43,11 @@ class Target:
         version = f"=={self.version}" if self.version else ""
         where = f"@{self.where}" if self.where else ""
         return f"{self.backend}{device}{version}{where}"
+
+    @property
+    def anywhere(self) -> Target:
+        """The same without a place: what an engine is made for, wherever it runs."""
+        return replace(self, where=None)
 
     @property
     def slug(self) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from roadworthy.backends import registry
+from roadworthy.backends.base import Engine
 from roadworthy.core.certificate import Comparison, Latency
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import InputError, UsageError
@@ -104,13 +105,27 @@ def _subject(name: str, opened: Runnable, feed: Feed, threads: int) -> Subject:
     if opened.kind != "network":
         engine = opened.engine()
         engine.signature.bind(feed)
-        return EngineSubject(name, engine, feed, threads)
+        return _Opening(name, engine, feed, threads, opened)
     baseline = opened.source.baseline() if opened.source is not None else None
     if baseline is None:
         raise UsageError(
             "this can't be timed as it is", where=opened.text, remedy="deploy it first"
         )
     return LocalSubject(f"{name} in {baseline.name}", baseline.call(feed, threads), threads)
+
+
+class _Opening(EngineSubject):
+    """An engine in a process of its own; where it can't be opened there, the remedy is named."""
+
+    def __init__(
+        self, name: str, engine: Engine, feed: Feed, threads: int, opened: Runnable
+    ) -> None:
+        super().__init__(name, engine, feed, threads)
+        self._opened = opened
+
+    def __enter__(self) -> Self:
+        with self._opened.opening(self._engine):
+            return super().__enter__()
 
 
 def _feed(

@@ -15,6 +15,7 @@ from roadworthy.bundle.reader import Bundle, read_bundle
 from roadworthy.core.errors import InputError, SamplesError, UsageError
 from roadworthy.core.files import replacing_file
 from roadworthy.core.samples import IMAGE_SUFFIXES
+from roadworthy.pipeline.remedies import naming_remedy
 from roadworthy.verify.answers import Progress
 from roadworthy.vision.drawing import draw_mask
 from roadworthy.vision.geometry import Geometry
@@ -61,7 +62,10 @@ def predict_images(
     as_sheet = save is not None and images.is_dir() and _is_picture(save)
     found: list[Prediction] = []
     tiles: list[Image.Image] = []
-    with bundle.engine(target).open() as session:
+    engine = bundle.engine(target)
+    with naming_remedy(bundle, engine, target):
+        opened = engine.open()
+    with opened as session:
         for index, (file, place) in enumerate(zip(files, places, strict=True)):
             progress("predict", index / len(files))
             labels, geometry = _segment(session, bundle, contract, task, file)

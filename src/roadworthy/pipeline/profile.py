@@ -125,7 +125,7 @@ def run_profile(
     progress(f"compile {runnable.name}", 0.0)
     engine = runnable.engine(CompileOptions(threads=threads))
     engine.signature.bind(feed)
-    with engine.open() as session:
+    with runnable.open(engine) as session:
         progress(f"time {runnable.name}", 0.3)
         times = session.time(feed, runs, _LEAD)
         progress(f"time the layers of {runnable.name}", 0.6)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from roadworthy.backends import registry
-from roadworthy.backends.base import REBUILD, Engine
+from roadworthy.backends.base import Engine
 from roadworthy.bundle.reader import Bundle
-from roadworthy.core.errors import MissingExtraError, RoadworthyError, UnavailableError
 from roadworthy.graph.serial import digest, from_files
 from roadworthy.pipeline.building import build
 from roadworthy.verify.answers import Progress
@@ -21,7 +19,8 @@ def rebuild(bundle: Bundle, target: str | None, progress: Progress) -> tuple[Eng
 
     Args:
         bundle: an open bundle.
-        target: one of its engines, whose target and options are used; None is the default one.
+        target: one of its engines, whose options are used, and where it is built; None is the
+            default one, at its own place.
         progress: told what is being done.
 
     Returns:
@@ -71,23 +70,3 @@ def differing(built: Mapping[str, str], here: Mapping[str, str]) -> tuple[str, .
         for key, value in built.items()
         if key in here and here[key] != value
     )
-
-
-@contextlib.contextmanager
-def naming_rebuild(engine: Engine) -> Iterator[None]:
-    """Where an engine of a bundle fails and was built elsewhere, name the remedy."""
-    try:
-        yield
-    except MissingExtraError:
-        raise  # nothing could be built here either
-    except UnavailableError as error:
-        if _was_built_elsewhere(engine):
-            error.remedy = REBUILD
-        raise
-
-
-def _was_built_elsewhere(engine: Engine) -> bool:
-    try:
-        return bool(differences_here(engine))
-    except RoadworthyError:
-        return False

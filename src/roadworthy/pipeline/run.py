@@ -225,7 +225,7 @@ def _opened(
 ) -> Iterator[_Runner]:
     """Open it for a `with` block: an engine as a session, a network as the reference that it is."""
     if opened.kind != "network":
-        with opened.engine(CompileOptions(threads=threads)).open() as session:
+        with opened.open(opened.engine(CompileOptions(threads=threads))) as session:
             yield _Runner(session.run, opened.name, (), lambda: session.notes)
         return
     assert opened.source is not None

@@ -7,19 +7,21 @@ only TensorRT, where the target is, can say what its inputs are.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from roadworthy.backends import registry
-from roadworthy.backends.base import CompileOptions, Engine
+from roadworthy.backends.base import CompileOptions, Engine, Session
 from roadworthy.bundle.reader import Bundle, is_bundle, read_bundle
 from roadworthy.core.errors import UnavailableError, UsageError
 from roadworthy.core.inputspec import InputSpec
 from roadworthy.core.signature import Dim, Signature
 from roadworthy.core.target import Target
 from roadworthy.pipeline.gather import Inputs
+from roadworthy.pipeline.remedies import naming_remedy
 from roadworthy.pipeline.request import DEFAULT_TARGET
 from roadworthy.source.onnx.load import apply_input_specs
 from roadworthy.source.onnx.source import OnnxSource
@@ -43,6 +45,7 @@ class Runnable:
         source: the opened SOURCE of a model or network.
         bundle: the opened bundle.
         build: makes the engine; None for a network.
+        asked: the `--target` that was given; None where there was none.
     """
 
     text: str
@@ -52,6 +55,7 @@ class Runnable:
     source: Source | None = None
     bundle: Bundle | None = None
     build: Callable[[CompileOptions], Engine] | None = None
+    asked: str | None = None
 
     @property
     def name(self) -> str:
@@ -77,6 +81,21 @@ class Runnable:
             )
         return self.build(options or CompileOptions())
 
+    def open(self, engine: Engine) -> Session:
+        """Open its engine.
+
+        Raises:
+            UnavailableError: its runtime or device isn't where it shall run, with the remedy.
+        """
+        with self.opening(engine):
+            return engine.open()
+
+    def opening(self, engine: Engine) -> contextlib.AbstractContextManager[None]:
+        """Return what names the remedy where a bundle's engine can't be opened within its block."""
+        if self.bundle is None:
+            return contextlib.nullcontext()
+        return naming_remedy(self.bundle, engine, self.asked)
+
 
 def open_runnable(
     text: str,
@@ -90,7 +109,7 @@ def open_runnable(
 
     Args:
         text: a bundle, `model.onnx`, `old.plan`, `module.py:factory`, `model.pt2`.
-        target: where a model or plan shall run, which engine of a bundle.
+        target: where a model or plan shall run, which engine of a bundle and where.
         weights: for a factory.
         specs: `--inputs` specifications.
         trust: allow a file that brings code along to run it.
@@ -149,6 +168,7 @@ def _open_bundle(text: str, bundle: Bundle, target: str | None) -> Runnable:
         engine.target,
         bundle=bundle,
         build=lambda options: _with_threads(engine, options),
+        asked=target,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from roadworthy.backends import registry
 from roadworthy.backends.base import CompileOptions
-from roadworthy.core.errors import EXIT_OK, RoadworthyError, UsageError
+from roadworthy.core.errors import EXIT_OK, RoadworthyError, UsageError, worst_exit_code
 from roadworthy.core.inputspec import parse_inputs
 from roadworthy.core.reference import Reference
 from roadworthy.core.samples import Samples, read_npz
@@ -48,43 +48,75 @@ class Judged:
         """True when everything passed."""
         return self.verdict.passed
 
+    @property
+    def error(self) -> RoadworthyError | None:
+        """What failed; None when everything passed."""
+        return None if self.passed else wrong_answers(self.verdict, self.target)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            **_ended(self.target, self.error),
+            "labels": self.labels,
+            "notes": self.notes,
+            "rebuilt": self.rebuilt,
+            "verdict": self.verdict,
+        }
+
+
+@dataclass(frozen=True)
+class NotJudged:
+    """One engine that isn't to be had here, and why."""
+
+    target: str
+    error: RoadworthyError
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, that of `Judged` without a verdict."""
+        ended = _ended(self.target, self.error)
+        return {**ended, "labels": [], "notes": [], "rebuilt": None, "verdict": None}
+
+
+def _ended(target: str, error: RoadworthyError | None) -> dict[str, Any]:
+    return {
+        "target": target,
+        "passed": error is None,
+        "exit_code": EXIT_OK if error is None else error.exit_code,
+        "error": None if error is None else error.to_json(),
+    }
+
 
 @dataclass(frozen=True)
 class VerifyOutcome:
-    """How a verification ended."""
+    """How a verification ended, engine by engine."""
 
-    judged: tuple[Judged, ...]
+    results: tuple[Judged | NotJudged, ...]
     reference: str
 
     @property
+    def judged(self) -> tuple[Judged, ...]:
+        """The engines that could be judged."""
+        return tuple(item for item in self.results if isinstance(item, Judged))
+
+    @property
     def error(self) -> RoadworthyError | None:
-        """The first failed engine's error."""
-        for item in self.judged:
-            if not item.passed:
-                return wrong_answers(item.verdict, item.target)
+        """The error that the exit code stands for."""
+        for item in self.results:
+            if item.error is not None and item.error.exit_code == self.exit_code:
+                return item.error
         return None
 
     @property
     def exit_code(self) -> int:
-        """0 when every engine verified, else 3."""
-        return EXIT_OK if self.error is None else self.error.exit_code
+        """0 when every engine verified; 3 for wrong answers, else what the others' errors mean."""
+        return worst_exit_code([r.error.exit_code for r in self.results if r.error is not None])
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the `result` of the command line's JSON document."""
         return {
             "passed": self.error is None,
             "reference": self.reference,
-            "targets": [
-                {
-                    "target": item.target,
-                    "passed": item.passed,
-                    "labels": item.labels,
-                    "notes": item.notes,
-                    "rebuilt": item.rebuilt,
-                    "verdict": item.verdict,
-                }
-                for item in self.judged
-            ],
+            "targets": [item.to_json() for item in self.results],
         }
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from roadworthy.backends.base import Engine
 from roadworthy.bundle.reader import Bundle, CaseData, read_bundle
+from roadworthy.core.errors import InputError, RoadworthyError
 from roadworthy.core.jsonable import number
 from roadworthy.core.signature import Answers, Feed
 from roadworthy.core.verdict import SelfCheck, Tolerance
-from roadworthy.pipeline.rebuild import differences_here, naming_rebuild, rebuild
-from roadworthy.pipeline.verify import Judged, VerifyOutcome
+from roadworthy.pipeline.rebuild import differences_here, rebuild
+from roadworthy.pipeline.remedies import naming_remedy
+from roadworthy.pipeline.verify import Judged, NotJudged, VerifyOutcome
 from roadworthy.verify.answers import Progress
 from roadworthy.verify.engine import require_pass, verify_engine
 from roadworthy.verify.metrics import compare_pair
@@ -46,27 +48,43 @@ def verify_bundle(
 
     Args:
         path: the bundle.
-        target: one engine only; None verifies all of them.
+        target: one engine only, and where it runs; None verifies all of them, where each was
+            deployed.
         progress: told what is being done.
         anew: judge engines that are built here from the bundle's ONNX, instead of its own. The
             bundle stays as it is.
 
     Raises:
         BundleError: it is damaged.
-        UnavailableError: a runtime or device isn't here, or isn't what an engine was built for.
+        UnavailableError: the runtime or device of the engine that was named isn't here, or isn't
+            what it was built for. Where none was named, the outcome says it, and the others go on.
     """
     bundle = read_bundle(path)
-    records = [bundle.record(target)] if target else list(bundle.manifest.engines)
     cases = _cases(bundle)
     contract = _check_contract(bundle, [item for case in cases for item in case.items])
-    judged = []
-    for record in records:
-        name = str(record.target)
+
+    def judge(name: str) -> Judged:
         made = _rebuilt if anew else _as_it_is
-        _, found = made(bundle, name, cases, progress)
+        _, found = made(bundle, name, target, cases, progress)
         checks = (*found.verdict.self_checks, *contract)
-        judged.append(replace(found, verdict=replace(found.verdict, self_checks=checks)))
-    return VerifyOutcome(tuple(judged), "the bundle's stored answers")
+        return replace(found, verdict=replace(found.verdict, self_checks=checks))
+
+    results: list[Judged | NotJudged]
+    if target is not None:
+        results = [judge(target)]
+    else:
+        results = [_tried(str(record.target), judge) for record in bundle.manifest.engines]
+    return VerifyOutcome(tuple(results), "the bundle's stored answers")
+
+
+def _tried(name: str, judge: Callable[[str], Judged]) -> Judged | NotJudged:
+    """Judge one of several engines. Its failure is its own: the others go on."""
+    try:
+        return judge(name)
+    except InputError:
+        raise  # it is the bundle's, and concerns them all
+    except RoadworthyError as error:
+        return NotJudged(name, error)
 
 
 def rebuilt_engine(bundle: Bundle, target: str | None, progress: Progress) -> tuple[Engine, str]:
@@ -74,36 +92,53 @@ def rebuilt_engine(bundle: Bundle, target: str | None, progress: Progress) -> tu
 
     Args:
         bundle: an open bundle; stays as it is.
-        target: one of its engines; None is the default one.
+        target: one of its engines, and where it shall run; None is the default one, at its own
+            place.
         progress: told what is being done.
 
     Raises:
         WrongAnswersError: it doesn't give the bundle's stored answers within their tolerances.
         UnavailableError: the target isn't here, or refuses the model.
     """
-    name = str(bundle.record(target).target)
-    engine, found = _rebuilt(bundle, name, _cases(bundle), progress)
-    require_pass(found.verdict, name)
+    engine, found = _rebuilt(bundle, target, target, _cases(bundle), progress)
+    require_pass(found.verdict, found.target)
     return engine, found.rebuilt or ""
 
 
 def _as_it_is(
-    bundle: Bundle, name: str, cases: Sequence[_KeptCase], progress: Progress
+    bundle: Bundle,
+    name: str | None,
+    asked: str | None,
+    cases: Sequence[_KeptCase],
+    progress: Progress,
 ) -> tuple[Engine, Judged]:
+    """Judge an engine; `asked` is the target that the user named, None where he named none."""
     certificate, engine = bundle.certificate(name), bundle.engine(name)
-    with naming_rebuild(engine):
+    with naming_remedy(bundle, engine, asked):
         verdict = verify_engine(engine, cases, _limits(certificate), progress)
-    labels = tuple(certificate["labels"])
-    return engine, Judged(name, verdict, labels, differences_here(engine))
+    notes = (*_moved(certificate, engine), *differences_here(engine))
+    return engine, Judged(str(engine.target), verdict, tuple(certificate["labels"]), notes)
 
 
 def _rebuilt(
-    bundle: Bundle, name: str, cases: Sequence[_KeptCase], progress: Progress
+    bundle: Bundle,
+    name: str | None,
+    asked: str | None,
+    cases: Sequence[_KeptCase],
+    progress: Progress,
 ) -> tuple[Engine, Judged]:
     certificate = bundle.certificate(name)
-    engine, why = rebuild(bundle, name, progress)
+    with naming_remedy(bundle, bundle.engine(name), asked, anew=True):
+        engine, why = rebuild(bundle, name, progress)
     verdict = verify_engine(engine, cases, _limits(certificate), progress)
-    return engine, Judged(name, verdict, tuple(certificate["labels"]), (why,), why)
+    notes = (*_moved(certificate, engine), why)
+    return engine, Judged(str(engine.target), verdict, tuple(certificate["labels"]), notes, why)
+
+
+def _moved(certificate: Mapping[str, Any], engine: Engine) -> tuple[str, ...]:
+    """Say where an engine was deployed for, if it runs at another place now."""
+    deployed = str(certificate["target"])
+    return () if deployed == str(engine.target) else (f"deployed for {deployed}",)
 
 
 def _cases(bundle: Bundle) -> list[_KeptCase]:
