@@ -116,6 +116,9 @@ class WorkerRunner:
     def _room(self, memory: _Memory, size: int) -> bool:
         """Make room in shared memory, where that can be had."""
         if self._shares:
+            if 0 < memory.size < size:
+                # The system needn't have room for the smaller one besides.
+                self._worker.ask("detach", (), RunError, RUN_SECONDS)
             try:
                 memory.grow(size)
             except OSError:

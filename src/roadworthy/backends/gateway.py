@@ -169,7 +169,7 @@ class Worker:
 
     def _send(self, *message: Any) -> None:
         try:
-            self._channel.send(message)
+            far.post(self._channel, message)
         except (OSError, EOFError) as error:
             self._is_cut = False
             self._died(error)
@@ -178,6 +178,7 @@ class Worker:
         import execnet
 
         ends = time.monotonic() + TALKING * seconds
+        pieces: list[bytes] = []
         while True:
             try:
                 message = self._channel.receive(
@@ -188,10 +189,14 @@ class Worker:
             except (EOFError, OSError, execnet.RemoteError) as error:
                 self._is_cut = False
                 self._died(error)
+            if isinstance(message, bytes):
+                pieces.append(message)
+                continue
             if message[0] == "say":
                 say(message[1])
                 continue
             self._is_cut = False
+            message = far.together(message, pieces)
             if message[0] == "done":
                 return message[1]
             self._failed(kind, *message[1:])

@@ -18,11 +18,14 @@ import time
 import traceback
 import types
 from multiprocessing import resource_tracker, shared_memory
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 CHUNK = 1 << 26
+# Longer bytes go ahead of the message that they belong to.
+AHEAD = 1 << 16
+_MARK = "bytes sent ahead"
 # What a runtime is imported as.
 RUNTIME = "roadworthy_runtime"
 
@@ -114,12 +117,12 @@ class Host:
         self.runners: Dict[int, Any] = {}
         self.feed_segment = Segment()
         self.answer_segment = Segment()
-        # Answers that didn't fit, by the runner's number, until they are fetched.
+        # By runner: another one may run before they are fetched.
         self.waiting: Dict[int, List[np.ndarray]] = {}
 
     def say(self, text: str) -> None:
         """Tell the near side how far it is; also the sign of life."""
-        self.channel.send(("say", str(text)))
+        post(self.channel, ("say", str(text)))
 
     def describe(self, device: Optional[str]) -> Dict[str, str]:
         """See `runtime.describe`."""
@@ -140,12 +143,16 @@ class Host:
 
     def run(self, number: int, feed: List[Any], segment: Optional[str]) -> List[Any]:
         """Run once; large arrays come and go through shared memory where there is some."""
+        self.waiting.pop(number, None)
         answers = self.runners[number].run(self.unpack(feed))
-        return self.pack(number, answers, segment)
+        packed, waiting = self.pack(answers, segment)
+        if waiting:
+            self.waiting[number] = waiting
+        return packed
 
     def fetch(self, number: int, segment: Optional[str]) -> List[bytes]:
         """Copy the answers that didn't fit into a larger segment; without one, return them."""
-        waiting = self.waiting.pop(number, [])
+        waiting = self.waiting.pop(number)
         if segment is None:
             return [array.tobytes() for array in waiting]
         fill(self.answer_segment.attach(segment), waiting)
@@ -181,8 +188,15 @@ class Host:
     def close(self, number: int) -> None:
         """Close an engine."""
         runner = self.runners.pop(number, None)
+        self.waiting.pop(number, None)
         if runner is not None:
             runner.close()
+        self.detach()
+
+    def detach(self) -> None:
+        """Let go of the segments: the system has their memory back only then."""
+        self.feed_segment.close()
+        self.answer_segment.close()
 
     def unpack(self, feed: List[Any]) -> Dict[str, np.ndarray]:
         """Return arrays from (name, dtype, shape, bytes, or (segment, offset), or texts)."""
@@ -203,9 +217,12 @@ class Host:
         return arrays
 
     def pack(
-        self, number: int, answers: Dict[str, np.ndarray], segment: Optional[str]
-    ) -> List[Any]:
-        """Return what `unpack` takes, with offsets only for what is or will be in the segment."""
+        self, answers: Dict[str, np.ndarray], segment: Optional[str]
+    ) -> Tuple[List[Any], List[np.ndarray]]:
+        """Return what `unpack` takes, with offsets only for what is or will be in the segment.
+
+        And the arrays that don't fit into it.
+        """
         packed: List[Any] = []
         shared: List[np.ndarray] = []
         offset = 0
@@ -225,9 +242,8 @@ class Host:
             buffer = self.answer_segment.attach(segment)
             if offset <= len(buffer):
                 fill(buffer, shared)
-            else:
-                self.waiting[number] = shared
-        return packed
+                shared = []
+        return packed, shared
 
 
 def aligned(size: int) -> int:
@@ -244,8 +260,43 @@ def fill(buffer: memoryview, arrays: List[np.ndarray]) -> None:
         offset += aligned(array.nbytes)
 
 
+def post(channel: Any, message: Any) -> None:
+    """Send a message of plain values: execnet carries no 2 GiB in one, so bytes go ahead of it."""
+    channel.send(_ahead(channel, message))
+
+
+def _ahead(channel: Any, value: Any) -> Any:
+    """Send the bytes within a value, piece by piece; return it with marks in their places."""
+    if isinstance(value, bytes) and len(value) > AHEAD:
+        pieces = chunks(value)
+        for piece in pieces:
+            channel.send(piece)
+        return (_MARK, len(pieces))
+    if isinstance(value, dict):
+        return {name: _ahead(channel, inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([_ahead(channel, inner) for inner in value])
+    return value
+
+
+def together(message: Any, pieces: List[bytes]) -> Any:
+    """Return a message with the pieces that came ahead of it in their places."""
+    waiting = iter(pieces)
+
+    def place(value: Any) -> Any:
+        if isinstance(value, tuple) and len(value) == 2 and value[0] == _MARK:
+            return b"".join([next(waiting) for _ in range(value[1])])
+        if isinstance(value, dict):
+            return {name: place(inner) for name, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)([place(inner) for inner in value])
+        return value
+
+    return place(message) if pieces else message
+
+
 def chunks(content: bytes) -> List[bytes]:
-    """Cut a file: execnet can't carry 2 GiB in one piece."""
+    """Cut what is long: execnet can't carry 2 GiB in one piece."""
     return [content[start : start + CHUNK] for start in range(0, len(content), CHUNK)]
 
 
@@ -276,13 +327,18 @@ def serve(channel: Any) -> None:
         return
     channel.send(("done", {"pid": os.getpid(), "python": sys.version.split()[0]}))
     host = Host(channel, module)
+    pieces: List[bytes] = []
     while True:
         try:
-            verb, arguments = channel.receive()
+            message = channel.receive()
         except EOFError:
             return
+        if isinstance(message, bytes):
+            pieces.append(message)
+            continue
+        (verb, arguments), pieces = together(message, pieces), []
         try:
-            channel.send(("done", getattr(host, verb)(*arguments)))
+            post(channel, ("done", getattr(host, verb)(*arguments)))
         except Exception as error:
             text = str(error).strip() or type(error).__name__
             channel.send(("error", kind_of(error), text, traceback.format_exc()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,17 @@ _ARITHMETIC = frozenset(
     | {"Or", "Range", "ReduceProd", "ReduceSum", "Reshape", "Round", "Size", "Slice", "Split"}
     | {"Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"}
 )
+# These give sequences and optionals.
+_NO_TENSORS = frozenset(
+    {"Optional", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert"}
+    | {"SequenceMap", "SplitToSequence"}
+)
+# What these give may be far larger than what they are given.
+_GROWING = frozenset({"ConstantOfShape", "Expand", "Range"})
 # Numbers in a tensor that may still describe a shape.
 _MOST = 256
+# Before, operators of two inputs broadcast by attributes, which ONNX's evaluator doesn't know.
+_BROADCASTS_SINCE = 7
 
 
 def infer_shapes(model: ir.Model) -> None:
@@ -30,10 +40,34 @@ def infer_shapes(model: ir.Model) -> None:
     """
     from onnx_ir.passes.common import ShapeInferencePass
 
+    _open_negative_sizes(model)
     infer = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
     infer(model)
     while _fold(model):
         infer(model)
+    _leave_sequences(model)
+
+
+def _open_negative_sizes(model: ir.Model) -> None:
+    """Leave sizes open that are stated as -1: some tools write that, and it isn't a number."""
+    import onnx_ir as ir
+
+    for value in ir.convenience.create_value_mapping(model.graph).values():
+        if any(isinstance(size, int) and size < 0 for size in value.shape or ()):
+            sizes = list(value.shape or ())
+            value.shape = ir.Shape(
+                [None if isinstance(size, int) and size < 0 else size for size in sizes]
+            )
+
+
+def _leave_sequences(model: ir.Model) -> None:
+    """Take back what `onnx_ir` states of a sequence: that it is a tensor, as its elements are."""
+    import onnx_ir as ir
+
+    for node in model.graph.all_nodes():
+        for value in node.outputs if node.op_type in _NO_TENSORS else ():
+            if isinstance(value.type, ir.TensorType):
+                value.type = value.shape = None
 
 
 def _fold(model: ir.Model) -> bool:
@@ -41,7 +75,7 @@ def _fold(model: ir.Model) -> bool:
     changed = False
     for node in list(model.graph):
         inner = all(value.name and not value.is_graph_output() for value in node.outputs)
-        if node.domain in ("", "ai.onnx") and inner:
+        if node.domain in ("", "ai.onnx") and inner and all(map(_may_be_small, node.outputs)):
             results = _results(node, model.opset_imports.get("", 0))
             if results is not None and all(map(_fits, node.outputs, results)):
                 _replace(node, results)
@@ -49,17 +83,37 @@ def _fold(model: ir.Model) -> bool:
     return changed
 
 
+def _may_be_small(value: ir.Value) -> bool:
+    """Tell whether to compute a value at all: a mask can have gigabytes."""
+    made = value.producer()
+    if value.shape is None or not value.shape.is_static():
+        return made is None or made.op_type not in _GROWING
+    return math.prod(value.shape.numpy()) <= _MOST
+
+
 def _fits(value: ir.Value, result: Any) -> bool:
-    """Tell whether a result is small, and of the type that its value is said to have."""
+    """Tell whether a result is small, and of the type and shape that its value is said to have.
+
+    ONNX's evaluator isn't always right: it forgets axes when it gathers nothing.
+    """
     typed = value.dtype is None or value.dtype.numpy() == result.dtype
-    return typed and bool(result.size <= _MOST)
+    return typed and _is_of(value.shape, result.shape) and bool(result.size <= _MOST)
+
+
+def _is_of(said: ir.Shape | None, found: tuple[int, ...]) -> bool:
+    if said is None:
+        return True
+    pairs = zip(said, found, strict=False)
+    return len(said) == len(found) and all(
+        not isinstance(size, int) or size == other for size, other in pairs
+    )
 
 
 def _results(node: ir.Node, opset: int) -> list[Any] | None:
     """Return what a node gives, None where that isn't known or is no arithmetic on shapes."""
     if node.op_type in ("Shape", "Size"):
         return _of_shape(node)
-    if node.op_type not in _ARITHMETIC or not node.inputs:
+    if node.op_type not in _ARITHMETIC or not node.inputs or opset < _BROADCASTS_SINCE:
         return None
     given = {}
     for value in node.inputs:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roadworthy.backends import elsewhere, gateway
+from roadworthy.backends import elsewhere, gateway, worker
 from roadworthy.backends.base import Session
 from roadworthy.backends.place import open_place, open_runner, source_of
 from roadworthy.backends.shared import Workers
@@ -260,16 +260,79 @@ with open_place("tests.unit.backends.package_runtime", None, True) as there:
 """
 
 
-def test_in_a_container_with_little_shared_memory():
-    """8 MB where 1 MB is allowed: the system would end the process that touches the rest."""
-    little = f'mount -t tmpfs -o size=1m none {SHARED} && exec "$@"'
+def with_shared_memory(size, code):
+    """Run a program where the system gives no more of it."""
+    little = f'mount -t tmpfs -o size={size} none {SHARED} && exec "$@"'
     inside = ["unshare", "--mount", "--user", "--map-root-user", "sh", "-c", little, "sh"]
     done = subprocess.run(
-        [*inside, sys.executable, "-c", IN_LITTLE_MEMORY],
-        capture_output=True,
-        text=True,
-        timeout=60,
+        [*inside, sys.executable, "-c", code], capture_output=True, text=True, timeout=60
     )
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"no namespace of one's own here: {done.stderr.strip()}")
+    return done
+
+
+def test_in_a_container_with_little_shared_memory():
+    """8 MB where 1 MB is allowed: the system would end the process that touches the rest."""
+    done = with_shared_memory("1m", IN_LITTLE_MEMORY)
     assert done.stdout.strip() == "right", done.stderr
+
+
+NUMPY = "tests.unit.backends.numpy_runtime"
+
+
+def test_runners_of_one_worker_in_threads_of_their_own():
+    """One asks for what didn't fit into its memory after another one has run."""
+    wrong = []
+
+    def use(place, number):
+        for size in range(10_000, 60_000, 5_000):
+            runner = place.open({"engine": b""}, {"grow": 5})
+            x = np.full(size + number, float(number))
+            try:
+                if not np.array_equal(runner.run({"x": x})["x"], np.tile(x, 5)):
+                    wrong.append((number, size))
+            except Exception as error:
+                wrong.append(error)
+            runner.close()
+
+    with open_place(NUMPY, None, True) as place:
+        threads = [threading.Thread(target=use, args=(place, number)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+
+
+def test_bytes_go_ahead_of_their_message_in_pieces(monkeypatch):
+    """Execnet's messages have a length of 31 bits, whatever they consist of."""
+
+    class Channel(list):
+        send = list.append
+
+    monkeypatch.setattr(worker, "CHUNK", 10)
+    monkeypatch.setattr(worker, "AHEAD", 5)
+    message = ("verb", ({"a": [b"x" * 25, b"short"], "b": []}, None, b"y" * 10, (b"", "text")))
+    sent = Channel()
+    worker.post(sent, message)
+    *pieces, last = sent
+    assert [len(piece) for piece in pieces] == [10, 10, 5, 10]
+    assert worker.together(last, pieces) == message
+
+
+GROWING_IN_LITTLE_MEMORY = """
+import numpy as np
+from roadworthy.backends.place import open_place
+with open_place("tests.unit.backends.package_runtime", None, True) as there:
+    runner = there.open({"engine": b""}, {})
+    for size in (400_000, 600_000):
+        x = np.ones(size, np.uint8)
+        assert np.array_equal(runner.run({"x": x})["x"], 2 * x)
+    print(runner._shares)
+"""
+
+
+def test_what_is_outgrown_is_given_back_before_more_is_asked_for():
+    done = with_shared_memory("1500k", GROWING_IN_LITTLE_MEMORY)
+    assert done.stdout.strip() == "True", done.stderr

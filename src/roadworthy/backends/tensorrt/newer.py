@@ -60,6 +60,8 @@ def _is_newer(node: ir.Node, model: ir.Model, opset: int) -> bool:
     new, old = (schema(node.op_type, version) for version in (model.opset_imports[""], opset))
     if new is None or not (new.has_function or new.has_context_dependent_function):
         return False
+    if any(attribute.type.name in ("GRAPH", "GRAPHS") for attribute in node.attributes.values()):
+        return False  # what a function is given can't be a graph: SequenceMap
     redefined = old is not None and old.since_version != new.since_version
     return old is None or (redefined and node.op_type == "GroupNormalization")
 
@@ -94,8 +96,12 @@ def _call(model: ir.Model, node: ir.Node) -> None:
         proto = known.function_body
     kept = _drop_outputs(proto)
     function = ir.serde.deserialize_function(proto)
-    for inner in function:
-        inner.name = f"{node.name or node.outputs[0].name}/{inner.outputs[0].name}"
+    unique = next(value.name for value in node.outputs if value.name)
+    for inner in function.all_nodes():
+        inner.name = f"{node.name or unique}/{inner.outputs[0].name}"
+        for value in inner.outputs:
+            # A plain name could be one that a branch further on uses for a value of its own.
+            value.name = f"{unique}/{value.name}" if value.name else value.name
     overload = str(len(model.functions))
     # Its operators mean the same in the model's opset; the inliner wants them equal.
     function.opset_imports[""] = now
@@ -214,6 +220,8 @@ def _group_normalization(add: _Said) -> ir.Value:
 
 def _rms_normalization(add: _Said) -> ir.Value:
     exact, scale = add.stashed, add.node.inputs[1]
+    assert scale is not None  # there is one
+    assert scale.dtype is not None  # `_is_typed`
     axis = int(add.number("axis", -1))
     axes = list(range(axis % add.rank, add.rank))
     x = add.cast(add.x, exact)
@@ -222,7 +230,9 @@ def _rms_normalization(add: _Said) -> ir.Value:
     epsilon = add.filled(add.number("epsilon", 1e-5), exact)
     root = add("Sqrt", add("Add", mean, epsilon, dtype=exact), dtype=exact)
     normal = add.cast(add("Div", x, root, dtype=exact), add.dtype)
-    return add("Mul", normal, scale, dtype=add.dtype)
+    # The result is of the type of the scale, which may be another one.
+    scaled = scale.dtype.name
+    return add("Mul", add.cast(normal, scaled), scale, dtype=scaled)
 
 
 _BY_HAND: dict[str, Callable[[_Said], ir.Value]] = {

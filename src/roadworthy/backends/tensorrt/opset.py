@@ -80,6 +80,7 @@ def lowered(model: ir.Model, opset: int, reader: str) -> ir.Model:
     if now <= opset:
         return model
     copy = model.clone()
+    _inline_functions(copy, reader)
     without_newer(copy, opset)
     for node in [node for node in copy.graph.all_nodes() if node.domain in ("", "ai.onnx")]:
         _lower(node, now, opset, reader)
@@ -89,6 +90,28 @@ def lowered(model: ir.Model, opset: int, reader: str) -> ir.Model:
         graph.opset_imports[""] = opset
     copy.ir_version = min(copy.ir_version or 8, 8)
     return copy
+
+
+def _inline_functions(model: ir.Model, reader: str) -> None:
+    """Put the bodies of the model's own functions in the place of their calls: they are lowered."""
+    from onnx_ir.passes.common import InlinePass
+
+    if not model.functions:
+        return
+    own = {function.domain for function in model.functions.values()}
+    for function in model.functions.values():
+        for node in function.all_nodes():
+            for value in node.outputs:
+                value.name = f"{function.name}/{value.name}" if value.name else value.name
+    try:
+        InlinePass()(model)
+    except Exception as error:  # of another opset than the model, recursive, or given a graph
+        raise CompileError(
+            f"{reader} reads functions only in the opset of the model: {error}",
+            remedy="inline them (onnx.inliner)",
+        ) from error
+    for domain in own - {node.domain for node in model.graph.all_nodes()} - {""}:
+        model.opset_imports.pop(domain, None)
 
 
 def _lower(node: ir.Node, now: int, opset: int, reader: str) -> None:

@@ -16,6 +16,8 @@ class Adder:
     def __init__(self, node: ir.Node) -> None:
         assert node.graph is not None  # it was found in one
         self._node, self._graph = node, node.graph
+        # Its first outputs may be left out.
+        self._stem = next((value.name for value in node.outputs if value.name), node.name)
         self._count = 0
 
     def __call__(self, kind: str, *inputs: ir.Value | None, dtype: str, **more: Any) -> ir.Value:
@@ -53,7 +55,7 @@ class Adder:
 
     def _name(self) -> str:
         self._count += 1
-        return f"{self._node.outputs[0].name}_said_otherwise_{self._count}"
+        return f"{self._stem}_said_otherwise_{self._count}"
 
 
 def schema(kind: str, opset: int) -> Any:

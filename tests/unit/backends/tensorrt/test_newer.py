@@ -163,3 +163,90 @@ def test_onnx_s_own_data():
             assert not differ(said, expected, case.rtol, case.atol)
         found[nodes[0].op_type] += 1
     assert found == SAID
+
+
+def parsed(text, opset):
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {opset}]>\n{text}')
+    return ir.from_proto(shape_inference.infer_shapes(proto))
+
+
+@pytest.mark.parametrize(("x", "scale"), [("float16", "float"), ("float", "float16")])
+def test_the_scale_says_the_type_of_a_root_mean_square_s_result(x, scale):
+    text = f"g ({x}[2,4] x, {scale}[4] s) => ({scale}[2,4] y) {{ y = RMSNormalization(x, s) }}"
+    made = told(parsed(text, 23), 17)
+    data = models.normal(2, 4).astype(ir.DataType[x.upper()].numpy())
+    weights = models.normal(4).astype(ir.DataType[scale.upper()].numpy())
+    (found,) = ReferenceEvaluator(ir.to_proto(made)).run(None, {"x": data, "s": weights})
+    wide = data.astype(np.float64)
+    expected = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-5) * weights
+    assert found.dtype == weights.dtype
+    np.testing.assert_allclose(found, expected, rtol=4e-3, atol=4e-3)
+
+
+def test_a_later_branch_may_use_the_names_of_a_definition():
+    """Gelu's has a value "Half"."""
+    made = told(
+        parsed(
+            """g (float[3] x, bool c) => (float[3] y) { a = Gelu(x)
+            y = If(c) <then_branch = t () => (float[3] u) { Half = Neg(a) u = Abs(Half) },
+                       else_branch = e () => (float[3] w) { w = Abs(a) }> }""",
+            20,
+        ),
+        17,
+    )
+    with models.engine(made).open() as session:
+        assert session.run({"x": models.normal(3), "c": np.array(True)})["y"].shape == (3,)
+
+
+def test_nodes_whose_first_output_nobody_wants():
+    def split(x, y):
+        return onnx.helper.make_node("Split", [x], ["", y], num_outputs=2, axis=1)
+
+    def value(name, size):
+        return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, size])
+
+    graph = onnx.helper.make_graph(
+        [split("x", "y"), split("z", "w")],
+        "g",
+        [value("x", 5), value("z", 7)],
+        [value("y", 2), value("w", 3)],
+    )
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    made = told(ir.from_proto(onnx.helper.make_model(graph, opset_imports=opsets)), 17)
+    feed = {"x": models.normal(2, 5), "z": models.normal(2, 7)}
+    y, w = ReferenceEvaluator(ir.to_proto(made)).run(None, feed)
+    np.testing.assert_array_equal(y, feed["x"][:, 3:])
+    np.testing.assert_array_equal(w, feed["z"][:, 4:])
+
+
+@pytest.mark.parametrize(
+    "body", ["t = Gelu(a) b = Neg(t)", "i = Constant<value_ints = [0]>() b = ReduceMean(a, i)"]
+)
+def test_the_model_s_own_functions_are_lowered_too(body):
+    text = f"""<ir_version: 10, opset_import: ["": 20, "my": 1]>
+        g (float[3] x) => (float[m] y) {{ u = my.F(x) v = my.F(u) y = Gelu(v) }}
+        <domain: "my", opset_import: ["": 20]> F (a) => (b) {{ {body} }}"""
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    x = models.normal(3)
+    made = told(model, 17)
+    assert set(made.opset_imports) == {""}
+    with models.engine(model).open() as one, models.engine(made).open() as other:
+        expected, found = one.run({"x": x})["y"], other.run({"x": x})["y"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_function_of_another_opset_is_refused():
+    text = """<ir_version: 10, opset_import: ["": 20, "my": 1]>
+        g (float[3] x) => (float[3] y) { y = my.F(x) }
+        <domain: "my", opset_import: ["": 12]> F (a) => (b) { b = Neg(a) }"""
+    with pytest.raises(CompileError, match="functions"):
+        lowered(ir.from_proto(onnx.parser.parse_model(text)), 17, "TensorRT 8.6.0")
+
+
+def test_what_is_given_a_graph_is_refused():
+    """SequenceMap is a function, but of a graph; 8.5 reads opset 16."""
+    text = """g (float[2,3] x, int64 i) => (float[2,3] y) { s = SequenceConstruct(x, x)
+        t = SequenceMap<body = b (float[2,3] a) => (float[2,3] c) { c = Neg(a) }>(s)
+        y = SequenceAt(t, i) }"""
+    with pytest.raises(CompileError, match="SequenceMap"):
+        lowered(parsed(text, 17), 16, "TensorRT 8.5.3")
