@@ -11,8 +11,10 @@ import ctypes
 import errno
 import os
 import re
+import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +22,9 @@ from roadworthy.core.errors import UsageError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
-_PARTIAL = re.compile(r"^\.(?P<name>.+)\.(?P<pid>\d+)\.partial$")
+_PARTIAL = re.compile(r"^\.(?P<name>.+)\.(?P<pid>\d+)(-[0-9a-f]+)?\.partial$")
+# What carries our own pid may be another thread's, or that of a container which lives beside us.
+_STALE_SECONDS = 3600.0
 
 
 @contextlib.contextmanager
@@ -111,9 +115,19 @@ def remove_leftovers(path: Path) -> None:
     """Remove what dead processes left beside `path` while they were writing it."""
     for item in path.absolute().parent.glob(f".{_escape(path.name)}.*.partial"):
         match = _PARTIAL.match(item.name)
-        if match is None or match["name"] != path.name or _is_alive(int(match["pid"])):
+        if match is None or match["name"] != path.name:
             continue
-        _remove(item)
+        pid = int(match["pid"])
+        if _is_old(item) if pid == os.getpid() else not _is_alive(pid):
+            _remove(item)
+
+
+def _is_old(item: Path) -> bool:
+    """Tell what nobody has written to for long."""
+    try:
+        return time.time() - item.lstat().st_mtime > _STALE_SECONDS
+    except FileNotFoundError:
+        return False  # it was another thread's, which has put it in its place
 
 
 def _remove(item: Path) -> None:
@@ -129,8 +143,6 @@ def _escape(name: str) -> str:
 
 
 def _is_alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -142,7 +154,9 @@ def _is_alive(pid: int) -> bool:
 
 
 def _partial(path: Path) -> Path:
-    return path.absolute().parent / f".{path.name}.{os.getpid()}.partial"
+    """Return a name of its own for each writer: threads and containers may share a pid."""
+    own = f"{os.getpid()}-{secrets.token_hex(4)}"
+    return path.absolute().parent / f".{path.name}.{own}.partial"
 
 
 def _exchange(new: Path, path: Path) -> None:

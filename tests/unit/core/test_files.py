@@ -178,13 +178,47 @@ def test_a_file_is_not_put_in_the_place_of_a_folder_nor_the_other_way_round(tmp_
 
 def test_leftovers_of_dead_processes_go_with_the_next_writer(tmp_path: Path, dead_pid: int) -> None:
     (tmp_path / f".a.{dead_pid}.partial").write_text("half a file")
-    (tmp_path / f".b.{dead_pid}.partial").mkdir()
-    fill(tmp_path / f".b.{dead_pid}.partial", "half a folder")
+    (tmp_path / f".a.{dead_pid}-12345678.partial").write_text("another half")
+    (tmp_path / f".b.{dead_pid}-0f.partial").mkdir()
+    fill(tmp_path / f".b.{dead_pid}-0f.partial", "half a folder")
     write_text(tmp_path / "a", "whole")
-    assert names(tmp_path) == [f".b.{dead_pid}.partial", "a"]  # another target's stays
+    assert names(tmp_path) == [f".b.{dead_pid}-0f.partial", "a"]  # another target's stays
     with replacing_folder(tmp_path / "b"):
         pass
     assert names(tmp_path) == ["a", "b"]
+
+
+def test_what_a_process_of_our_own_number_left_long_ago_goes_too(tmp_path: Path) -> None:
+    """In a container every run may have the number 1."""
+    old, young = (tmp_path / f".a.{os.getpid()}-{mark}.partial" for mark in ("0a", "0b"))
+    for path in (old, young):
+        path.write_text("half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    write_text(tmp_path / "a", "whole")
+    assert names(tmp_path) == [young.name, "a"]
+
+
+def test_threads_that_save_one_file_do_not_meet(tmp_path: Path) -> None:
+    """Nor do containers whose processes have equal numbers."""
+    path, inside = tmp_path / "a", threading.Barrier(4)
+    failures: list[BaseException] = []
+
+    def save(number: int) -> None:
+        try:
+            with replacing_file(path) as partial:
+                partial.write_text(str(number) * 1000)
+                inside.wait(60)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=save, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert path.read_text() in {str(number) * 1000 for number in range(4)}
+    assert names(tmp_path) == ["a"]
 
 
 def test_what_a_living_process_writes_stays(tmp_path: Path) -> None:
