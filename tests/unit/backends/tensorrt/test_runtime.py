@@ -140,6 +140,18 @@ def test_layers_are_told_by_their_onnx_nodes():
     assert onnx_names({"Name": "(Unnamed Layer* 3) [Shuffle] + /m/MatMul"}) == ["/m/MatMul"]
 
 
+def test_of_a_long_log_the_beginning_and_the_end_are_kept():
+    lines = Lines()
+    for number in range(4000):
+        lines.add("I", str(number))
+    assert lines.all == [f"[I] {number}" for number in range(4000)]
+    for number in range(4000, 9000):
+        lines.add("I", str(number))
+    assert lines.all[:1000] == [f"[I] {number}" for number in range(1000)]
+    assert lines.all[1000] == "[… 5000 lines are left out here …]"
+    assert lines.all[1001:] == [f"[I] {number}" for number in range(6000, 9000)]
+
+
 def test_errors_lose_tensorrts_file_positions_and_are_told_once():
     lines = Lines()
     lines.add("I", "fine")

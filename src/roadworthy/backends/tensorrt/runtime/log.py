@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from contextlib import contextmanager
-from typing import Any, Iterator, List, Optional
+from typing import Any, Deque, Iterator, List, Optional
 
 
 class Lines:
     """What TensorRT said: (severity letter, text). Bounded; errors are kept apart."""
 
-    def __init__(self, most: int = 4000) -> None:
-        self.all: List[str] = []
+    def __init__(self, first: int = 1000, last: int = 3000) -> None:
+        self._first: List[str] = []
+        self._last: Deque[str] = deque(maxlen=last)
+        self._most_first = first
+        self._later = 0
         self.errors: List[str] = []
         self.warnings: List[str] = []
-        self._most = most
         self._harmless: Optional[List[str]] = None
 
     def add(self, letter: str, text: str) -> None:
@@ -26,8 +28,19 @@ class Lines:
         kept = {"E": self.errors, "F": self.errors, "W": self.warnings}.get(letter)
         if kept is not None and text not in kept and len(kept) < 100:
             kept.append(text)
-        if len(self.all) < self._most:
-            self.all.append("[%s] %s" % (letter, text))
+        line = "[%s] %s" % (letter, text)
+        if len(self._first) < self._most_first:
+            self._first.append(line)
+        else:
+            self._last.append(line)
+            self._later += 1
+
+    @property
+    def all(self) -> List[str]:
+        """The lines: how it began and how it ended, and how many are missing between."""
+        missing = self._later - len(self._last)
+        gap = ["[… %d lines are left out here …]" % missing] if missing else []
+        return self._first + gap + list(self._last)
 
     def reason(self, fallback: str) -> str:
         """Return the errors as one text, without TensorRT's file positions; they are done then."""
