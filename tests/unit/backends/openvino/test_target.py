@@ -54,14 +54,16 @@ def test_another_interpreter_gives_the_same_answers():
         np.testing.assert_array_equal(there.run(IMAGE)["y"], here.run(IMAGE)["y"])
 
 
+@pytest.mark.parametrize("target", ["openvino", "openvino:AUTO"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads_are_those_asked_for_and_unpinned(threads):
-    proof = compiled(convnet(), threads=threads).proof
-    assert (proof["threads"], proof["pinning"]) == (threads, False)
+def test_threads_are_those_asked_for_and_unpinned(threads, target):
+    proof = compiled(convnet(), threads=threads, target=target).proof
+    assert (proof["threads"], proof["pinning"], proof["streams"]) == (threads, False, 1)
 
 
-def test_pinning_is_an_option():
-    assert compiled(convnet(), pinning="on").proof["pinning"] is True
+@pytest.mark.parametrize("target", ["openvino", "openvino:AUTO"])
+def test_pinning_is_an_option(target):
+    assert compiled(convnet(), pinning="on", target=target).proof["pinning"] is True
 
 
 @pytest.mark.parametrize(

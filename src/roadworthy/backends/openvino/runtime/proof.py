@@ -40,8 +40,14 @@ def proof_of(compiled: Any, spec: Mapping[str, Any], device: str, requests: int)
 
 
 def _property(compiled: Any, name: str) -> Any:
-    """Return a plain property, None where this plugin hasn't got it."""
-    if name not in {str(one) for one in compiled.get_property("SUPPORTED_PROPERTIES")}:
+    """Return a plain property, of AUTO that of the CPU; None where there is no such."""
+    known = {str(one) for one in compiled.get_property("SUPPORTED_PROPERTIES")}
+    if name in known:
+        value = compiled.get_property(name)
+    elif "DEVICE_PROPERTIES" in known:
+        value = compiled.get_property("DEVICE_PROPERTIES").get("CPU", {}).get(name)
+    else:
+        value = None
+    if value is None:
         return None
-    value = compiled.get_property(name)
     return value if isinstance(value, (bool, int, str)) else str(value)

@@ -35,15 +35,26 @@ def properties(device: str, spec: Mapping[str, Any]) -> Dict[str, Any]:
     if device == "AUTO":
         # Otherwise the first runs are the CPU's, the later ones another device's.
         told["ENABLE_STARTUP_FALLBACK"] = False
+        # AUTO has no threads of its own: it hands them on to the CPU, should it take that.
+        if "CPU" in devices():
+            told["DEVICE_PROPERTIES"] = {"CPU": _threads(spec, told["PERFORMANCE_HINT"])}
     if device == "CPU":
-        told["INFERENCE_NUM_THREADS"] = spec.get("threads") or affinity()
-        # The number of threads that was asked for, also if two of them share a core.
-        told["ENABLE_HYPER_THREADING"] = True
-        if told["PERFORMANCE_HINT"] == "LATENCY":
-            told["NUM_STREAMS"] = 1
-        # Pinned threads of two processes or containers meet on the same first cores, and each
-        # takes twice as long.
-        told["ENABLE_CPU_PINNING"] = bool(spec.get("pinning"))
+        told.update(_threads(spec, told["PERFORMANCE_HINT"]))
     if spec.get("cache_dir"):
         told["CACHE_DIR"] = spec["cache_dir"]
+    return told
+
+
+def _threads(spec: Mapping[str, Any], hint: str) -> Dict[str, Any]:
+    """Return what the CPU is told of its threads."""
+    told: Dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": spec.get("threads") or affinity(),
+        # The number of threads that was asked for, also if two of them share a core.
+        "ENABLE_HYPER_THREADING": True,
+        # Pinned threads of two processes or containers meet on the same first cores, and each
+        # takes twice as long.
+        "ENABLE_CPU_PINNING": bool(spec.get("pinning")),
+    }
+    if hint == "LATENCY":
+        told["NUM_STREAMS"] = 1
     return told
