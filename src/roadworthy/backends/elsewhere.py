@@ -26,6 +26,26 @@ RUN_SECONDS = 300.0
 _SHARED_FROM = 1 << 16
 # Where Linux keeps shared memory.
 _FOLDER = Path("/dev/shm")
+MARK = "ROADWORTHY_MARK"
+"""The environment variable that marks the shared memory of a process for who started it.
+
+A number alone wouldn't do: containers may share their memory and have processes of equal numbers.
+"""
+
+
+def new_mark() -> str:
+    """Return what nobody else has; short, for some systems allow 31 letters in a name."""
+    return secrets.token_hex(3)
+
+
+def remove_segments(pid: int, mark: str) -> None:
+    """Remove the shared memory of a process that is dead and was started with this mark."""
+    for segment in _FOLDER.glob(f"{_prefix(pid, mark)}*"):
+        segment.unlink(missing_ok=True)
+
+
+def _prefix(pid: int, mark: str) -> str:
+    return f"roadworthy-{pid}-{mark}"
 
 
 class WorkerRunner:
@@ -201,7 +221,7 @@ class _Memory:
         if size <= self.size:
             return
         self.close()
-        name = f"roadworthy-{os.getpid()}-{secrets.token_hex(4)}"
+        name = _prefix(os.getpid(), os.environ.get(MARK, "")) + secrets.token_hex(3)
         self._segment = shared_memory.SharedMemory(name, create=True, size=size)
         try:
             _reserve(name, size)

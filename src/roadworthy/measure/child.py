@@ -1,7 +1,8 @@
 """The process that runs an engine to be timed: `python -m roadworthy.measure.child FOLDER`.
 
-One JSON object a line. In: `{"runs": n, "lead": n}`. Out: `{"ready": true}` once, `{"times": […]}`
-in nanoseconds for each block, `{"error": {…}}` at the end, and `{"alive": true}` between long runs.
+One JSON object a line. In: `{"runs": n, "lead": n}`, and `{"end": true}` at last. Out: `{"ready":
+true}` once, `{"times": […]}` in nanoseconds for each block, `{"error": {…}}` at the end, and
+`{"alive": true}` between long runs.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
+from roadworthy.backends.elsewhere import MARK, remove_segments
 from roadworthy.core.errors import RoadworthyError
 from roadworthy.measure.handover import USERS_PATH, read_engine
 from roadworthy.measure.timing import settle, time_runs
@@ -29,7 +31,11 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(folder: Path) -> int:
-    """Open the engine in `folder`, then time a block for every line of standard input."""
+    """Open the engine in `folder`, then time a block for every line of standard input.
+
+    When told to end it closes the engine first: with a worker that takes its process, its shared
+    memory and its folders along.
+    """
     _wake_when_orphaned()
     _give_path_back()
     replies = _claim_stdout()
@@ -38,8 +44,7 @@ def main(folder: Path) -> int:
         engine, feed = read_engine(folder)
         with engine.open() as session:
             _send(replies, {"ready": True})
-            while True:
-                command = commands.get()
+            while "end" not in (command := commands.get()):
                 runs, lead = command["runs"], command["lead"]
                 if session.times_itself:
                     times = session.time(feed, runs, lead, host_only=True)["host"]
@@ -49,6 +54,7 @@ def main(folder: Path) -> int:
                 if not hasattr(signal, "SIGSTOP"):
                     settle()  # nobody can stop this process: it has to come to rest by itself
                 _send(replies, {"times": times})
+        return 0
     except RoadworthyError as error:
         _send(replies, {"error": error.to_json(), "exit_code": error.exit_code})
         return error.exit_code
@@ -73,7 +79,7 @@ def _claim_stdout() -> TextIO:
 def _listen(folder: Path) -> queue.SimpleQueue[dict[str, Any]]:
     """Read commands in a thread, which ends this process when the parent is gone.
 
-    Even amid a run that never ends: nobody would be left to stop it, nor to remove the folder.
+    Even amid a run that never ends: nobody would be left to stop it, nor to remove what it made.
     """
     commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
@@ -82,18 +88,30 @@ def _listen(folder: Path) -> queue.SimpleQueue[dict[str, Any]]:
         with open(0, "rb", buffering=0, closefd=False) as stdin:
             while line := stdin.readline():
                 commands.put(json.loads(line))
-        shutil.rmtree(folder, ignore_errors=True)
-        os._exit(0)
+        _leave_nothing(folder)
 
     threading.Thread(target=read, daemon=True).start()
     return commands
 
 
+def _leave_nothing(folder: Path) -> NoReturn:
+    """End this process and its workers at once, with all that they made."""
+    # Python's tracker, which does this otherwise, ends with them.
+    remove_segments(os.getpid(), os.environ.get(MARK, ""))
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.name == "posix" and os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(0)
+
+
 def _wake_when_orphaned() -> None:
     """Have Linux continue this process when its parent dies, so that it sees it and ends.
 
-    A stopped process would sleep on for ever.
+    A stopped process would sleep on for ever. Where it has workers that are stopped too the system
+    also hangs up, which mustn't end it before it has removed what they made.
     """
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if platform.system() == "Linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGCONT))
 

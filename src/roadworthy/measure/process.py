@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from roadworthy.backends.elsewhere import MARK, new_mark, remove_segments
 from roadworthy.core.closing import Closing
 from roadworthy.core.errors import EXIT_USAGE, InputError, RoadworthyError, RunError
 from roadworthy.core.lastwords import last_words
@@ -22,6 +23,7 @@ from roadworthy.measure.handover import USERS_PATH
 _PAUSE_SECONDS = 0.02  # the same rest that `timing.settle` gives the other side
 _DEATH_SECONDS = 5.0
 _STOP_SECONDS = 5.0
+_END_SECONDS = 5.0
 _POLL_SECONDS = 0.001
 
 
@@ -34,7 +36,8 @@ class Child(Closing):
 
     Args:
         name: what it runs, for messages.
-        folder: what `handover.write_engine` filled; `stderr.txt` is added.
+        folder: what `handover.write_engine` filled; `stderr.txt` is added, and `temporary` where
+            the process and its workers have their temporary files. Who made it removes it.
         timeout: seconds without a sign of life after which it counts as hanging.
     """
 
@@ -42,6 +45,10 @@ class Child(Closing):
         self._name = name
         self._stderr = folder / "stderr.txt"
         self._timeout = timeout
+        self._mark = new_mark()
+        # It owes a reply: the one that says that it is ready, at first.
+        self._owes = True
+        self._closed = False
         self._replies: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._process = self._start(folder)
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
@@ -62,6 +69,8 @@ class Child(Closing):
             )
         # -P: the working folder doesn't come first on the path; a json.py there is not ours.
         command = [sys.executable, "-P", "-X", "faulthandler", "-m", "roadworthy.measure.child"]
+        temporary = folder / "temporary"
+        temporary.mkdir()
         with self._stderr.open("wb") as stderr:
             try:
                 return subprocess.Popen(
@@ -69,7 +78,7 @@ class Child(Closing):
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
-                    env=_environment(),
+                    env={**_environment(), MARK: self._mark, "TMPDIR": str(temporary)},
                     encoding="utf-8",
                     # Its own group: Ctrl-C comes to us alone, and we end it. But our session: when
                     # we are killed, POSIX continues and hangs up its group should it be stopped.
@@ -100,6 +109,7 @@ class Child(Closing):
         self._signal("SIGCONT")
         stdin = self._process.stdin
         assert stdin is not None  # it was opened as a pipe
+        self._owes = True
         try:
             stdin.write(json.dumps(command) + "\n")
             stdin.flush()
@@ -154,10 +164,12 @@ class Child(Closing):
                 ) from None
             if reply is None:
                 raise self._death()
+            if "alive" in reply:
+                continue
+            self._owes = False
             if "error" in reply:
                 raise _translated(self._name, reply)
-            if "alive" not in reply:
-                return reply
+            return reply
 
     def _death(self) -> RunError:
         try:
@@ -178,17 +190,47 @@ class Child(Closing):
         return "its last words: " + (last_words(text) or "none")
 
     def close(self) -> None:
-        """End the process and wait for it, so that no zombie remains. May be called twice."""
-        if self._process.poll() is None:
-            if os.name == "posix":
-                os.killpg(self.pid, signal.SIGKILL)  # with its own children; stopped ones too
-            else:
-                self._process.kill()
-        self._process.wait()
+        """End the process, its workers and what they hold. May be called twice.
+
+        Told to end, it closes its engine itself. It is killed where it can't hear that, being amid
+        a run, or takes too long; what is left then of its shared memory is removed here.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._owes:
+                self._let_end()
+        finally:
+            self._kill()
         self._reader.join(_DEATH_SECONDS)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None and not self._reader.is_alive():
                 _close_quietly(pipe)
+
+    def _let_end(self) -> None:
+        """Tell the (continued) process to end, and give it a few seconds."""
+        self._signal("SIGCONT")
+        stdin = self._process.stdin
+        assert stdin is not None  # as in `ask`
+        with contextlib.suppress(OSError):
+            stdin.write(json.dumps({"end": True}) + "\n")
+            stdin.flush()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_SECONDS)
+
+    def _kill(self) -> None:
+        """Kill what is left of the process and its own children; so no zombie remains."""
+        if self._process.poll() != 0:
+            if os.name == "posix":
+                # Where it died by itself its workers may live on, stopped for ever perhaps.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+        self._process.wait()
+        # The tracker, which Python has to do this, died with the group.
+        remove_segments(self.pid, self._mark)
 
 
 def _close_quietly(pipe: IO[str]) -> None:
