@@ -162,7 +162,11 @@ def notes_of(runner: Any) -> tuple[str, ...]:
 
 @runtime_checkable
 class Backend(Protocol):
-    """One way to compile and run networks."""
+    """One way to compile and run networks.
+
+    An optional method `check_options(options: CompileOptions)` raises `UsageError`, before any
+    work, for options of its own that `compile` would refuse whatever the network is.
+    """
 
     name: str
 

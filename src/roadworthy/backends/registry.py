@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import cast
 
 from roadworthy import backends
-from roadworthy.backends.base import Backend
+from roadworthy.backends.base import Backend, CompileOptions
 from roadworthy.core.errors import UsageError
 
 GROUP = "roadworthy.backends"
@@ -43,3 +43,14 @@ def find(name: str) -> Backend:
         )
     module = importlib.import_module(f"roadworthy.backends.{name}.compiler")
     return cast(Backend, module.BACKEND)
+
+
+def check_options(name: str, options: CompileOptions) -> None:
+    """Refuse before any work what the backend of this name would refuse when it compiles.
+
+    Raises:
+        UsageError: there is no such backend, it has no such option, or not of this value.
+    """
+    check = getattr(find(name), "check_options", None)
+    if check is not None:
+        check(options)

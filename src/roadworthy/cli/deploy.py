@@ -40,7 +40,7 @@ def deploy(
     ] = False,
     option: Annotated[
         list[str] | None,
-        typer.Option(help="A backend's own: tensorrt.optimization_level=2. Repeatable."),
+        typer.Option(help="A backend's own: tensorrt.level=2. Repeatable."),
     ] = None,
     budget: Annotated[str | None, typer.Option(help="Largest error allowed: mvre=0.01")] = None,
     objective: Annotated[str, typer.Option(help="latency, throughput or size")] = "latency",

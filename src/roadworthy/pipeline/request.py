@@ -99,6 +99,8 @@ class Request:
                     where="--option",
                     remedy=f"add --target {backend}, or name one of {sorted(backends)}",
                 )
+        for target in self.targets:
+            registry.check_options(target.backend, self.compile_options(target))
         _choice("--method", self.method, CALIBRATIONS)
         self._check_calibration()
         if self.precision == "fp8":
@@ -211,7 +213,7 @@ def split_names(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def parse_option(text: str) -> tuple[str, str, str]:
-    """Parse `tensorrt.optimization_level=2` into backend, name, text.
+    """Parse `tensorrt.level=2` into backend, name, text.
 
     Raises:
         UsageError: text of another form.
@@ -222,7 +224,7 @@ def parse_option(text: str) -> tuple[str, str, str]:
         raise UsageError(
             f"can't read the option {text!r}",
             where="--option",
-            remedy="write it as BACKEND.NAME=VALUE, e.g. tensorrt.optimization_level=2",
+            remedy="write it as BACKEND.NAME=VALUE, e.g. tensorrt.level=2",
         )
     return backend, option, value.strip()
 

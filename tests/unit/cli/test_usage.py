@@ -6,6 +6,7 @@ from importlib import metadata
 
 import pytest
 
+from roadworthy.pipeline.request import make_request
 from tests.unit.cli import made
 
 COMMANDS = ["deploy", "verify", "bench", "run", "predict", "report", "doctor", "bundle"]
@@ -73,6 +74,18 @@ def test_help_names_every_command_and_exit_code(command):
     assert ended.code == 0
     assert all(name in ended.out for name in COMMANDS)
     assert "130 interrupted" in " ".join(ended.out.split())
+
+
+def test_the_option_of_a_backend_that_the_help_names_exists(command):
+    assert "tensorrt.level=2" in command("deploy", "--help").out
+    make_request("a.onnx", "s", targets=["tensorrt"], options=["tensorrt.level=2"])
+
+
+def test_an_option_that_a_backend_has_not_is_refused_before_the_source_is_opened(command):
+    words = ("--target", "tensorrt", "--option", "tensorrt.nonsense=1")
+    ended = command("deploy", "nosuch.onnx", "--samples", "random", *words)
+    assert ended.code == 2
+    assert "nonsense" in ended.err and "nosuch.onnx" not in ended.err
 
 
 @pytest.mark.parametrize("name", COMMANDS)

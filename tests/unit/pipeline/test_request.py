@@ -19,16 +19,16 @@ def test_texts_become_words():
         weights="w.pth",
         inputs=["x[batch=1..4,3]"],
         outputs=["a,b", "c"],
-        targets=["onnxruntime:cpu"],
-        options=["onnxruntime.some=1=2"],
+        targets=["tensorrt:cuda"],
+        options=["tensorrt.profile=batch=1..4"],
         budget="mvre=0.01",
         out="m.rw",
     )
     assert request.weights == Path("w.pth")
     assert request.inputs[0].shape == (Dim("batch", 1, 4), 3)
     assert request.outputs == ("a", "b", "c")
-    assert request.targets == (Target("onnxruntime", "cpu"),)
-    assert request.options == (("onnxruntime", "some", "1=2"),)
+    assert request.targets == (Target("tensorrt", "cuda"),)
+    assert request.options == (("tensorrt", "profile", "batch=1..4"),)
     assert request.budget == {"mvre": 0.01}
     assert request.out == Path("m.rw")
 
@@ -69,6 +69,33 @@ def test_one_text_is_not_its_letters():
 def test_options_that_make_no_sense(options):
     with pytest.raises(UsageError):
         make_request("model.onnx", "samples", **options)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "onnxruntime.level=2",
+        "openvino.nonsense=1",
+        "openvino.mode=fast",
+        "tensorrt.nonsense=1",
+        "tensorrt.level=9",
+        "tensorrt.verbosity=none",
+        "tvm.tuning_seconds=soon",
+    ],
+)
+def test_an_option_that_a_target_has_not_is_refused_before_any_work(option):
+    targets = ["onnxruntime", "openvino", "tensorrt", "tvm"]
+    with pytest.raises(UsageError) as caught:
+        make_request("model.onnx", "samples", targets=targets, options=[option])
+    assert "--option" in caught.value.where
+
+
+def test_the_option_that_a_remedy_names_exists():
+    with pytest.raises(UsageError) as caught:
+        make_request("model.onnx", "samples", targets=["tensorrt"], options=["level=2"])
+    named = caught.value.remedy.rpartition(" ")[2]
+    request = make_request("model.onnx", "samples", targets=["tensorrt"], options=[named])
+    assert request.options == (("tensorrt", "level", "2"),)
 
 
 def test_weights_with_a_module_in_memory():

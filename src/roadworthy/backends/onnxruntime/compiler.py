@@ -43,6 +43,15 @@ class OnnxRuntimeBackend:
             return Support(False, error.what, _remedy(target, error))
         return Support.of_version(target, found["version"], "ONNX Runtime", "onnxruntime")
 
+    def check_options(self, options: CompileOptions) -> None:
+        """See `Backend`."""
+        if options.extra:
+            raise UsageError(
+                f"ONNX Runtime has no option {options.extra[0][0]!r}",
+                where="--option",
+                remedy="it has none: leave --option out",
+            )
+
     def compile(
         self,
         model: ir.Model,
@@ -52,7 +61,8 @@ class OnnxRuntimeBackend:
         say: Say = quiet,
     ) -> Engine:
         """Serialise the model and open it once, so that a refusal comes now and not later."""
-        _check(options)
+        _check_precision(options)
+        self.check_options(options)
         support = self.supports(target)
         if not support.ok:
             raise UnavailableError(support.reason, where=str(target), remedy=support.remedy)
@@ -94,18 +104,12 @@ def _spec(target: Target, options: CompileOptions) -> dict[str, Any]:
     }
 
 
-def _check(options: CompileOptions) -> None:
+def _check_precision(options: CompileOptions) -> None:
     if options.precision not in PRECISIONS:
         raise UnavailableError(
             f"ONNX Runtime can't be built for precision {options.precision} yet",
             where="--precision",
             remedy="use --precision fp32",
-        )
-    if options.extra:
-        raise UsageError(
-            f"ONNX Runtime has no option {options.extra[0][0]!r}",
-            where="--option",
-            remedy="it has none: leave --option out",
         )
 
 

@@ -43,6 +43,10 @@ class OpenVinoBackend:
             return Support(False, error.what, error.remedy)
         return Support.of_version(target, found["version"], "OpenVINO", "openvino")
 
+    def check_options(self, options: CompileOptions) -> None:
+        """See `Backend`."""
+        OpenVinoOptions.parse(options)
+
     def compile(
         self,
         model: ir.Model,

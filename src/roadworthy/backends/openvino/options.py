@@ -55,4 +55,5 @@ class OpenVinoOptions:
 
 
 def _refusal(what: str) -> UsageError:
-    return UsageError(what, where="--option", remedy=f"there are: {'; '.join(_KNOWN.values())}")
+    known = "; ".join(f"openvino.{text}" for text in _KNOWN.values())
+    return UsageError(what, where="--option", remedy=f"there are: {known}")

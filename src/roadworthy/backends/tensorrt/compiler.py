@@ -68,6 +68,10 @@ class TensorRTBackend:
         _known[_place_of(target)] = found
         return found
 
+    def check_options(self, options: CompileOptions) -> None:
+        """See `Backend`."""
+        parse_options(options.extra)
+
     def compile(
         self,
         model: ir.Model,

@@ -9,7 +9,7 @@ from roadworthy.backends.base import CompileOptions
 from roadworthy.backends.tensorrt.exchange import travelling
 from roadworthy.backends.tensorrt.opset import highest_opset, lowered
 from roadworthy.backends.tensorrt.options import TensorRTOptions
-from roadworthy.backends.tensorrt.profiles import profiles_of
+from roadworthy.backends.tensorrt.profiles import profiles_of, values_of
 from roadworthy.backends.tensorrt.quirks import without_quirks
 from roadworthy.core.errors import CompileError
 from roadworthy.core.signature import Signature
@@ -37,7 +37,7 @@ def build_inputs(
     Raises:
         CompileError: the model can't be said in an opset that this TensorRT reads, or has a node
             that its parser reads wrongly.
-        UsageError: an axis without a range.
+        UsageError: an axis without a range, or values for what is no input.
         UnavailableError: a dtype that TensorRT doesn't take.
     """
     travelling((*signature.inputs, *signature.outputs))
@@ -56,7 +56,7 @@ def build_inputs(
         "graph_types": sorted(types),
         "quantized": quantized,
         "profiles": profiles_of(signature, own),
-        "values": {v.name: [list(v.low), list(v.opt), list(v.high)] for v in own.values},
+        "values": values_of(signature, own),
         "nodes": [[node.name or "", node.op_type] for node in model.graph],
         "workspace": None if own.workspace is None else own.workspace << 20,
         "level": own.level,

@@ -6,7 +6,7 @@ timing-cache=on           reuse kernel timings of earlier builds on this device 
 build-cache=on            reuse a whole engine built from the same model, options and device
 tactics=NAME,NAME         of edge_mask_convolutions, jit_convolutions, cublas, cublas_lt, cudnn
 aux-streams=2             streams beside the main one; 0 for none
-verbosity=detailed        what the inspector can tell: detailed, layer_names, none
+verbosity=detailed        what the inspector can tell; with less no precision could be proven
 compatibility=none        or ampere_plus, same_compute_capability: engines for more devices
 typing=auto               or weak, strong: who decides types, TensorRT or the graph (10 only)
 graphs=on                 capture CUDA graphs when running
@@ -84,18 +84,19 @@ def parse_options(extra: Iterable[tuple[str, str]]) -> TensorRTOptions:
     """
     found: dict[str, Any] = {}
     for name, text in extra:
+        where = f"--option tensorrt.{name}={text}"
         if name not in _READERS:
             raise UsageError(
                 f"TensorRT has no option {name!r}",
-                where=f"--option {name}={text}",
+                where=where,
                 remedy=f"choose one of: {', '.join(_READERS)}",
             )
         field, read = _READERS[name]
-        value = read(text.strip(), f"--option {name}={text}")
+        value = read(text.strip(), where)
         if name in ("profile", "values"):
             found[field] = (*found.get(field, ()), value)
         elif field in found:
-            raise UsageError(f"option {name!r} is given twice", where=f"--option {name}={text}")
+            raise UsageError(f"option {name!r} is given twice", where=where)
         else:
             found[field] = value
     return TensorRTOptions(**found)
@@ -130,6 +131,16 @@ def _switch(text: str, where: str) -> bool:
     return bool(_choice("on", "off")(text, where) == "on")
 
 
+def _verbosity(text: str, where: str) -> str:
+    if _choice("detailed", "layer_names", "none")(text, where) != "detailed":
+        raise UsageError(
+            "the precision of an engine can't be shown without detailed verbosity",
+            where=where,
+            remedy="leave it out: detailed is the default",
+        )
+    return text
+
+
 def _tactics(text: str, where: str) -> tuple[str, ...]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     return tuple(sorted({_choice(*TACTICS)(name, where) for name in names}))
@@ -138,7 +149,9 @@ def _tactics(text: str, where: str) -> tuple[str, ...]:
 def _open_axes(text: str, where: str) -> tuple[int, int]:
     match = _RANGE.match(text)
     if match is None or int(match["low"]) > int(match["high"]):
-        raise UsageError(f"{text!r} is not a range", where=where, remedy="write it as LOW..HIGH")
+        raise UsageError(
+            f"{text!r} is not a range", where=where, remedy="write it as tensorrt.open=LOW..HIGH"
+        )
     return int(match["low"]), int(match["high"])
 
 
@@ -152,7 +165,7 @@ def _profile(text: str, where: str) -> tuple[AxisRange, ...]:
             raise UsageError(
                 f"can't read the profile's axis {part!r}",
                 where=where,
-                remedy="write it as profile=batch=1..8@4,h=256..512@384",
+                remedy="write it as tensorrt.profile=batch=1..8@4,h=256..512@384",
             )
         axes.append(AxisRange(match["name"], low, high, opt))
     if len({axis.name for axis in axes}) != len(axes):
@@ -168,7 +181,15 @@ def _values(text: str, where: str) -> ValueRange:
         rows = []
     if not colon or not name or len(rows) != 3 or len({len(row) for row in rows}) != 1:
         raise UsageError(
-            f"can't read {text!r}", where=where, remedy="write it as values=NAME:1,1;4,4;8,8"
+            f"can't read {text!r}",
+            where=where,
+            remedy="write it as 'tensorrt.values=NAME:1,1;4,4;8,8'",
+        )
+    if any(not low <= opt <= high for low, opt, high in zip(*rows, strict=True)):
+        raise UsageError(
+            f"{rest!r} is no range: each OPT lies between its MIN and its MAX",
+            where=where,
+            remedy=f"write it as tensorrt.values={name}:MIN;OPT;MAX",
         )
     return ValueRange(name, *rows)
 
@@ -180,7 +201,7 @@ _READERS: dict[str, tuple[str, Reader]] = {
     "build-cache": ("build_cache", _switch),
     "tactics": ("tactics", _tactics),
     "aux-streams": ("aux_streams", _number(0, 16)),
-    "verbosity": ("verbosity", _choice("detailed", "layer_names", "none")),
+    "verbosity": ("verbosity", _verbosity),
     "compatibility": (
         "compatibility",
         _choice("none", "ampere_plus", "same_compute_capability"),

@@ -25,12 +25,29 @@ def profiles_of(signature: Signature, options: TensorRTOptions) -> list[Profile]
         if options.profiles:
             raise UsageError(
                 "a profile was given, but no input has a symbolic axis",
-                where="--option profile=…",
+                where="--option tensorrt.profile=…",
                 remedy="name the axes that vary with --inputs",
             )
         return []
     whole = {dim.name: _whole(dim, signature, options) for dim in signature.dims.values()}
     return [_profile(signature, whole, axes) for axes in options.profiles or ((),)]
+
+
+def values_of(signature: Signature, options: TensorRTOptions) -> dict[str, list[list[int]]]:
+    """Return the [min, opt, max] values of the inputs that were given some.
+
+    Raises:
+        UsageError: the network has no such input.
+    """
+    names = [spec.name for spec in signature.inputs]
+    for given in options.values:
+        if given.name not in names:
+            raise UsageError(
+                f"values were given for {given.name!r}, which is no input",
+                where=f"--option tensorrt.values={given.name}:…",
+                remedy=f"the inputs are {', '.join(names)}",
+            )
+    return {v.name: [list(v.low), list(v.opt), list(v.high)] for v in options.values}
 
 
 def optimum(dim: Dim, low: int, high: int, is_batch: bool) -> int:
@@ -55,7 +72,7 @@ def _whole(dim: Dim, signature: Signature, options: TensorRTOptions) -> AxisRang
         raise UsageError(
             f"axis {dim.name!r} has no range, and TensorRT builds for a stated range only",
             where=str(signature),
-            remedy=f"state it: --inputs 'NAME[{dim.name}=1..8,…]' (or --option open=1..8)",
+            remedy=f"state it: --inputs 'NAME[{dim.name}=1..8,…]' (or --option tensorrt.open=1..8)",
         )
     return AxisRange(dim.name, low, high, optimum(dim, low, high, is_batch))
 

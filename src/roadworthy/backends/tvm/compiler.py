@@ -51,6 +51,10 @@ class TvmBackend:
             return Support(False, error.what, error.remedy)
         return _version_fits(target, found)
 
+    def check_options(self, options: CompileOptions) -> None:
+        """See `Backend`."""
+        TvmOptions.parse(options)
+
     def compile(
         self,
         model: ir.Model,

@@ -55,4 +55,5 @@ def _seconds(text: str) -> float:
 
 
 def _refusal(what: str) -> UsageError:
-    return UsageError(what, where="--option", remedy=f"there are: {'; '.join(_KNOWN.values())}")
+    known = "; ".join(f"tvm.{text}" for text in _KNOWN.values())
+    return UsageError(what, where="--option", remedy=f"there are: {known}")

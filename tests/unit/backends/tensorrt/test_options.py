@@ -3,7 +3,7 @@
 import pytest
 
 from roadworthy.backends.tensorrt.options import AxisRange, TensorRTOptions, parse_options
-from roadworthy.backends.tensorrt.profiles import profiles_of
+from roadworthy.backends.tensorrt.profiles import profiles_of, values_of
 from roadworthy.core.errors import UsageError
 from roadworthy.core.signature import Dim, Signature, TensorSpec
 
@@ -34,7 +34,7 @@ def test_every_option_is_read():
             ("timing-cache", "off"),
             ("typing", "strong"),
             ("values", "sizes:1,1;4,4;8,8"),
-            ("verbosity", "layer_names"),
+            ("verbosity", "detailed"),
             ("workspace", "4096"),
         ]
     )
@@ -66,13 +66,17 @@ def test_every_option_is_read():
         ("profile", "batch=1..2,batch=1..2"),
         ("values", "sizes:1;2"),
         ("values", "sizes:1;2;3,4"),
+        ("values", "sizes:4;2;8"),
+        ("values", "sizes:1,1;4,9;8,8"),
+        ("verbosity", "layer_names"),
+        ("verbosity", "none"),
     ],
     ids="=".join,
 )
 def test_nonsense_is_refused_with_the_option_named(pair):
     with pytest.raises(UsageError) as caught:
         parse_options([pair])
-    assert caught.value.where == f"--option {pair[0]}={pair[1]}"
+    assert caught.value.where == f"--option tensorrt.{pair[0]}={pair[1]}"
 
 
 def test_an_option_given_twice_is_refused():
@@ -113,5 +117,15 @@ def test_an_axis_without_a_range_says_how_to_state_it():
     with pytest.raises(UsageError, match="'n' has no range") as caught:
         profiles_of(image(Dim("n", 0), 3), TensorRTOptions())
     assert "--inputs" in str(caught.value.remedy)
+    assert "--option tensorrt.open=1..8" in str(caught.value.remedy)
     (profile,) = profiles_of(image(Dim("n", 0), 3), parse_options([("open", "1..16")]))
     assert profile == {"image": [[1, 3], [1, 3], [16, 3]]}
+
+
+def test_values_of_what_is_no_input_are_refused_with_the_inputs():
+    assert values_of(VARYING, parse_options([("values", "image:1;4;8")])) == {
+        "image": [[1], [4], [8]]
+    }
+    with pytest.raises(UsageError, match="'sizes', which is no input") as caught:
+        values_of(VARYING, parse_options([("values", "sizes:1;4;8")]))
+    assert caught.value.remedy == "the inputs are image"

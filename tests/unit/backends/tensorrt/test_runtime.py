@@ -8,7 +8,7 @@ import pytest
 
 from roadworthy.backends.tensorrt.runtime.arrays import DeviceView
 from roadworthy.backends.tensorrt.runtime.builder import parser_error, set_timing_cache
-from roadworthy.backends.tensorrt.runtime.config import check_precision
+from roadworthy.backends.tensorrt.runtime.config import add_profiles, check_precision
 from roadworthy.backends.tensorrt.runtime.cuda import cudart_candidates, load_cuda
 from roadworthy.backends.tensorrt.runtime.device import device_index
 from roadworthy.backends.tensorrt.runtime.log import Lines
@@ -138,6 +138,13 @@ def test_layers_are_told_by_their_onnx_nodes():
     copy = "Reformatting CopyNode for Input Tensor 0 to /c/Conv + /r/Relu"
     assert onnx_names({"Name": copy}) == ["/c/Conv", "/r/Relu"]
     assert onnx_names({"Name": "(Unnamed Layer* 3) [Shuffle] + /m/MatMul"}) == ["/m/MatMul"]
+
+
+def test_the_option_that_states_the_values_of_an_input_is_named_in_full():
+    sizes = SimpleNamespace(name="sizes", is_shape_tensor=True)
+    network = SimpleNamespace(num_inputs=1, get_input=lambda index: sizes)
+    with pytest.raises(RuntimeError, match=r"--option 'tensorrt\.values=sizes:MIN;OPT;MAX'"):
+        add_profiles(None, network, None, {})
 
 
 def test_of_a_long_log_the_beginning_and_the_end_are_kept():

@@ -33,4 +33,4 @@ def test_both_options_are_read():
 def test_anything_else_is_refused_with_what_there_is(option):
     with pytest.raises(UsageError, match=option[0]) as caught:
         parse(option)
-    assert "tuning_seconds=SECONDS" in str(caught.value)
+    assert "tvm.tuning_seconds=SECONDS" in str(caught.value)

@@ -104,7 +104,7 @@ def add_profiles(builder: Any, network: Any, config: Any, spec: Dict[str, Any]) 
     if missing:
         raise RuntimeError(
             "the values of input %s decide shapes inside the network, and their range isn't "
-            "known; state it with --option 'values=%s:MIN;OPT;MAX'"
+            "known; state it with --option 'tensorrt.values=%s:MIN;OPT;MAX'"
             % (", ".join(missing), missing[0])
         )
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
