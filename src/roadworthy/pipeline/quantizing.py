@@ -16,10 +16,10 @@ from roadworthy.graph.serial import digest, to_files
 from roadworthy.pipeline.gather import fitting, gather_samples
 from roadworthy.pipeline.lowering import dialect_of, nothing_to_quantise
 from roadworthy.pipeline.request import CALIBRATIONS, DEFAULT_TARGET
-from roadworthy.precision.calibrate import Calibration
+from roadworthy.precision.calibrate import Calibration, calibrate
 from roadworthy.precision.placement import place
-from roadworthy.precision.quantize import Quantization, named, observe, quantize, split
-from roadworthy.precision.trtcache import calibration_cache
+from roadworthy.precision.quantize import Quantization, named, quantize, split
+from roadworthy.precision.trtcache import cached_tensors, calibration_cache
 from roadworthy.source.opening import open_onnx
 from roadworthy.verify.answers import Progress, silent
 
@@ -127,8 +127,16 @@ def run_quantize(
             remedy="leave it in FP32: there is nothing to gain",
         )
     parts = split(found)
-    calibration = observe(
-        graph, [placement], parts.seen, method=method, threads=threads, keep=keep, progress=progress
+    # One pass shows what the plan wants and what a cache holds beyond it.
+    cached = cached_tensors(graph) if emit == "trt-cache" else []
+    calibration = calibrate(
+        graph,
+        parts.seen,
+        sorted({*placement.activations, *cached}),
+        histograms=method != "minmax",
+        threads=threads,
+        keep=keep,
+        progress=progress,
     )
     made = quantize(
         graph,

@@ -167,6 +167,8 @@ def test_a_cache_is_for_tensorrt_and_comes_alone(folder):
     head, *lines = (folder / "c.cache").read_text().splitlines()
     assert head == "TRT-8600-EntropyCalibration2"
     assert len(lines) == outcome.made.plan.account["tensors"]
+    names_of = {name for node in onnx.load(folder / "m.onnx").graph.node for name in node.output}
+    assert {line.partition(":")[0] for line in lines} == {"x", *names_of}
 
 
 def test_weights_in_a_file_of_their_own(folder):
