@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from roadworthy.backends.base import Engine
@@ -23,7 +23,12 @@ from roadworthy.pipeline.lowering import Attempts, Lowered, Lowering, Outcome
 from roadworthy.pipeline.request import Request
 from roadworthy.pipeline.ship import check_destination, choose, fastest, ship
 from roadworthy.pipeline.timing import time_engine
-from roadworthy.precision.proof import less_than_planned, prove_precision
+from roadworthy.precision.proof import (
+    PrecisionFindings,
+    less_than_planned,
+    prove_precision,
+    runs_none_of,
+)
 from roadworthy.source.opening import open_module, open_source
 from roadworthy.source.prepared import Source
 from roadworthy.verify.answers import Progress, TrustedAnswers, silent
@@ -131,33 +136,44 @@ def _proven(
     options = request.compile_options(target)
     prepared = evidence.prepared
     trusted = prepared.trusted
-    lowered, engine, verdict = _best_attempt(target, request, lowering, evidence, progress)
-    sizes = trusted.cases[0].sizes
-    engine, findings = prove_precision(engine, lowered.model, lowered.plan, sizes)
-    verdict = replace(verdict, seconds={**trusted.seconds, **verdict.seconds})
+    best = _best_attempt(target, request, lowering, evidence, progress)
+    engine = best.engine
+    verdict = replace(best.verdict, seconds={**trusted.seconds, **best.verdict.seconds})
     failure = _judge(verdict, request, target)
     if failure is None and request.strict_precision:
-        failure = less_than_planned(findings, target)
+        failure = less_than_planned(best.findings, target)
     latency = comparison = None
     if verdict.passed and request.measure_seconds > 0:
         latency, comparison = time_engine(
             engine, prepared, request.threads, request.measure_seconds, progress
         )
-    certificate = certify(engine, verdict, evidence, latency, comparison, lowered.account)
+    certificate = certify(engine, verdict, evidence, latency, comparison, best.lowered.account)
     return TargetResult(target, options.precision, engine, certificate, failure)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """An engine that could be built and runs some of what was planned, and how it was judged."""
+
+    lowered: Lowered
+    engine: Engine
+    findings: PrecisionFindings
+    verdict: Verdict
 
 
 def _best_attempt(
     target: Target, request: Request, lowering: Lowering, evidence: Evidence, progress: Progress
-) -> tuple[Lowered, Engine, Verdict]:
+) -> _Attempt:
     """Return the first attempt that proves right, or else the last one that could be built.
+
+    An engine that runs none of the INT8 that was planned counts as one that can't be built.
 
     Raises:
         RoadworthyError: none could be built; why the first one couldn't.
     """
     options, prepared = request.compile_options(target), evidence.prepared
     attempts = lowering.attempts(target, options.precision, progress)
-    found: tuple[Lowered, Engine, Verdict] | None = None
+    found: _Attempt | None = None
     refused: CompileError | None = None
     lowered: Lowered | None = next(attempts)
     while lowered is not None:
@@ -169,13 +185,20 @@ def _best_attempt(
         except CompileError as error:
             outcome, refused = Outcome.CANT_BUILD, refused or error
         else:
-            engine = lowered.kept_with(engine)
-            notes: list[str] = []
             cases = prepared.trusted.cases
-            verdict = verify_engine(engine, cases, lowered.limits, progress, notes.append)
-            found = lowered, replace(engine, log=(*engine.log, *notes)), verdict
-            if verdict.passed:
-                break
+            engine, findings = prove_precision(
+                lowered.kept_with(engine), lowered.model, lowered.plan, cases[0].sizes
+            )
+            in_float = runs_none_of(lowered.plan, engine)
+            if in_float is not None:
+                outcome, refused = Outcome.IN_FLOAT, refused or in_float
+            else:
+                notes: list[str] = []
+                verdict = verify_engine(engine, cases, lowered.limits, progress, notes.append)
+                engine = replace(engine, log=(*engine.log, *notes))
+                found = _Attempt(lowered, engine, findings, verdict)
+                if verdict.passed:
+                    break
         lowered = _after(attempts, outcome)
     if found is not None:
         return found

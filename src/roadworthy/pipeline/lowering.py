@@ -76,6 +76,7 @@ class Outcome(StrEnum):
     """How an attempt ended, in the words of the reason that the next one gives."""
 
     CANT_BUILD = "{0} can't build the plan with {1} in it"
+    IN_FLOAT = "{0} runs none of the plan in INT8 with {1} in it"
     IS_WRONG = "{0} computes the plan wrongly with {1} in it"
 
 

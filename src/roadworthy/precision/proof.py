@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends.base import Engine
 from roadworthy.backends.proof import DTYPES, percent
-from roadworthy.core.errors import WrongAnswersError
+from roadworthy.core.errors import CompileError, WrongAnswersError
 from roadworthy.core.target import Target
 from roadworthy.graph.costs import Costs, costs
+from roadworthy.precision.dialect import COMPUTE, THROUGH
 from roadworthy.precision.plan import PrecisionPlan
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def check_precision(
         findings += told.strays(plan, asked)
         notes += [*told.lesser(plan), *told.silent(plan)]
     if asked in _REDUCED and not _any_in(asked, plan, layers, shares):
-        most = ", ".join(f"{count} in {dtype}" for dtype, count in layers.items())
+        most = _counted(layers)
         said = f"{asked} was asked for, but no layer that is told of computes in it"
         findings.insert(0, f"{said}: {most}" if most else f"{said}: the engine tells of none")
     if shares.get(UNKNOWN):
@@ -103,6 +104,32 @@ def prove_precision(
         "notes": list(found.notes),
     }
     return replace(engine, proof={**engine.proof, **added}), found
+
+
+def runs_none_of(plan: PrecisionPlan | None, engine: Engine) -> CompileError | None:
+    """Return why an engine is refused that runs none of the INT8 that was planned; else None.
+
+    Only where it tells of every node that multiplies: silence is no proof. What hands values on
+    computes nothing, so it counts for nothing.
+
+    Args:
+        plan: what was planned; None where the runtime chose by itself.
+        engine: with its "macs", see `prove_precision`.
+    """
+    planned = [one for one in plan.decisions if one.dtype == "int8"] if plan is not None else []
+    runs, layers = engine.proof.get("nodes", {}), engine.proof.get("layers", {})
+    multiply = [one.node for one in planned if one.op_type in COMPUTE]
+    runs_some = any(
+        runs.get(one.node) == "int8" for one in planned if one.op_type not in THROUGH
+    ) or engine.proof.get("macs", {}).get("int8")
+    if not multiply or runs_some or any(node not in runs for node in multiply):
+        return None
+    apart = " but what only hands values on" if layers.get("int8") else ""
+    return CompileError(
+        f"int8 was asked for, but no layer of the engine runs in it{apart}: {_counted(layers)}",
+        where=f"{engine.target}: --precision int8",
+        remedy="use another precision, or another target",
+    )
 
 
 def less_than_planned(found: PrecisionFindings, target: Target) -> WrongAnswersError | None:
@@ -197,6 +224,10 @@ def _any_in(
 
 def _width(dtype: str) -> int:
     return DTYPES.index(dtype) if dtype in DTYPES else len(DTYPES)
+
+
+def _counted(layers: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} in {dtype}" for dtype, count in layers.items())
 
 
 def _names(names: Sequence[str]) -> str:

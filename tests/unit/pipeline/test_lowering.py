@@ -10,7 +10,13 @@ import pytest
 
 from roadworthy.backends import registry
 from roadworthy.backends.base import CompileOptions, Engine
-from roadworthy.core.errors import CompileError, SamplesError, UnavailableError, WrongAnswersError
+from roadworthy.core.errors import (
+    EXIT_UNAVAILABLE,
+    CompileError,
+    SamplesError,
+    UnavailableError,
+    WrongAnswersError,
+)
 from roadworthy.core.samples import Samples
 from roadworthy.core.target import Target
 from roadworthy.graph.serial import from_files
@@ -22,6 +28,7 @@ from roadworthy.precision.dialect import COMPUTE, dialect_for
 from roadworthy.verify.engine import verify_engine
 from roadworthy.verify.tolerance import QUANTISED_CEILING
 from tests.models import normal
+from tests.unit.backends.quantised import deafen
 from tests.unit.pipeline import int8_nets as nets
 from tests.unit.precision.int8_made import quiet
 
@@ -180,6 +187,18 @@ class TestAWrongRuntime:
         assert result.error.what == "attempt 1: no kernel for it"
         assert ended.exit_code == result.error.exit_code
         assert ended.bundle is None
+
+    def test_an_engine_that_runs_none_of_it_in_int8_is_refused(self, tmp_path, monkeypatch):
+        """As one that can't be built: the islands are tried first, and then it is exit 4."""
+        deafen(monkeypatch)
+        tried = []
+        ended = deployed_where(lambda model: tried.append(model), tmp_path, monkeypatch)
+        [result] = ended.results
+        assert len(tried) == 2
+        assert "no layer of the engine runs in it: " in result.error.what
+        assert ended.exit_code == EXIT_UNAVAILABLE
+        assert ended.bundle is None
+        assert not (tmp_path / "m.rw").exists()
 
     def test_an_island_that_changes_nothing_is_no_attempt(self, matmul):
         """Of the suspects only MatMul is in this network in INT8."""

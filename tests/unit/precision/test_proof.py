@@ -2,14 +2,20 @@
 
 import pytest
 
-from roadworthy.backends.base import CompileOptions
+from roadworthy.backends.base import CompileOptions, Engine
 from roadworthy.backends.registry import find
-from roadworthy.core.errors import EXIT_WRONG
+from roadworthy.core.errors import EXIT_UNAVAILABLE, EXIT_WRONG
+from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
 from roadworthy.graph.costs import Costs
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision.plan import Decision, PrecisionPlan
-from roadworthy.precision.proof import check_precision, less_than_planned, prove_precision
+from roadworthy.precision.proof import (
+    check_precision,
+    less_than_planned,
+    prove_precision,
+    runs_none_of,
+)
 from tests.unit.backends.quantised import block, deafen, quantised
 
 SIZES = {"batch": 1, "h": 8, "w": 8}
@@ -17,7 +23,9 @@ WORK = Costs({"a": 600, "b": 300, "relu": 0, "c": 100}, {})
 
 
 def plan(*decisions: tuple[str, str], precision: str = "int8") -> PrecisionPlan:
-    made = tuple(Decision(node, "Conv", dtype) for node, dtype in decisions)
+    made = tuple(
+        Decision(node, "Relu" if node == "relu" else "Conv", dtype) for node, dtype in decisions
+    )
     return PrecisionPlan(precision, "onnxruntime", made)
 
 
@@ -142,6 +150,49 @@ def test_a_real_engine_that_ignores_its_qdq_is_found_out(monkeypatch) -> None:
     assert found.macs == {"fp32": 1.0}
     assert any("nodes planned in int8 run in fp32: c1" in finding for finding in found.findings)
     assert less_than_planned(found, target) is not None
+
+
+def engine_that(**nodes: str) -> Engine:
+    """An engine whose account tells of these nodes alone."""
+    told = account(**nodes)
+    told["macs"] = dict(check_precision(None, "fp32", told, WORK).macs)
+    return Engine(
+        Target("onnxruntime"), Signature((), ()), {}, CompileOptions("int8"), {}, "", told
+    )
+
+
+def test_an_engine_that_runs_nothing_in_int8_is_refused() -> None:
+    error = runs_none_of(PLAN, engine_that(a="fp32", b="fp32", c="fp32"))
+    assert error is not None
+    assert error.exit_code == EXIT_UNAVAILABLE
+    assert error.what == "int8 was asked for, but no layer of the engine runs in it: 3 in fp32"
+    assert error.where == "onnxruntime: --precision int8"
+
+
+def test_what_only_hands_values_on_is_no_arithmetic_in_int8() -> None:
+    made = (Decision("a", "Conv", "int8"), Decision("pool", "MaxPool", "int8"))
+    planned = PrecisionPlan("int8", "onnxruntime", made)
+    error = runs_none_of(planned, engine_that(a="fp32", pool="int8"))
+    assert error is not None
+    assert "but what only hands values on: " in error.what
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        {"a": "int8", "b": "fp32"},
+        # Of b nothing is told, so nothing is shown; strictness is for that.
+        {"a": "fp32"},
+        {},
+    ],
+)
+def test_an_engine_that_runs_some_or_doesnt_tell_isnt_refused(nodes) -> None:
+    assert runs_none_of(PLAN, engine_that(**nodes)) is None
+
+
+@pytest.mark.parametrize("planned", [None, plan(("a", "fp32"), ("b", "fp16"), precision="fp16")])
+def test_nor_is_one_of_which_no_int8_was_planned(planned) -> None:
+    assert runs_none_of(planned, engine_that(a="fp32", b="fp32", c="fp32")) is None
 
 
 def test_a_plan_that_the_engine_wasnt_compiled_from_is_found_out() -> None:
