@@ -88,7 +88,7 @@ def compile(
         samples: more examples to verify with, each of the example's form.
         calibration: more examples to choose INT8's ranges with, instead of example and samples.
         method: how those ranges are chosen, see `roadworthy quantize`.
-        strict_precision: less of the precision than was planned is an error.
+        strict_precision: less of the precision than was planned, or than is proven, is an error.
         options: the backend's own, "tensorrt.level=2".
         budget: "mvre=0.01".
         threads: of one inference; None takes what this process may use.

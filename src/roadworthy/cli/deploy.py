@@ -36,7 +36,12 @@ def deploy(
     ] = None,
     method: options.Method = "auto",
     strict_precision: Annotated[
-        bool, typer.Option("--strict-precision", help="Fail if less runs in it than was planned.")
+        bool,
+        typer.Option(
+            "--strict-precision",
+            help="Fail if less runs in it than was planned, or if the engine doesn't tell what 1 % "
+            "of all MACs or more, planned in it, run in.",
+        ),
     ] = False,
     option: Annotated[
         list[str] | None,

@@ -51,7 +51,8 @@ class Request:
         measure_seconds: spent on timing each target; 0 leaves timing out.
         method: how INT8 ranges are chosen; "auto" keeps the best on held-back samples.
         calibration: what INT8 is calibrated with; None takes the samples.
-        strict_precision: less of the precision than was planned is a failure, not a finding.
+        strict_precision: less of the precision than was planned is a failure, not a finding; so is
+            what the engine doesn't tell of it.
     """
 
     source: Any

@@ -1,7 +1,7 @@
 """Is what was planned what runs? An engine's own account of itself, held against the plan.
 
 A finding is a node that provably computes in another dtype than planned: there is no tolerance.
-What an engine doesn't tell is a note, never a proof.
+What an engine doesn't tell is a note, never a proof: `--strict-precision` wants to be shown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from roadworthy.core.errors import CompileError, WrongAnswersError
 from roadworthy.core.target import Target
 from roadworthy.graph.costs import Costs, costs
 from roadworthy.precision.dialect import COMPUTE, THROUGH
-from roadworthy.precision.plan import PrecisionPlan
+from roadworthy.precision.plan import Decision, PrecisionPlan
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -26,6 +26,8 @@ UNKNOWN = "unknown"
 # Asked for these, FP32 alone is less than was asked for. TF32 is leave, not an order.
 _REDUCED = ("fp8", "int8", "fp16", "bf16")
 _MOST_NAMES = 5
+# Nodes of which nothing is told are let pass by `--strict-precision` below this share of all MACs.
+UNPROVEN_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class PrecisionFindings:
             engine doesn't tell of. Empty where the network multiplies no matrices.
         findings: less than was planned, as sentences; fail with `--strict-precision`.
         notes: what else a reader should know: what isn't told, what runs in less than planned.
+        unproven: which of the notes fail with `--strict-precision`: planned, and not told.
     """
 
     layers: Mapping[str, int]
     macs: Mapping[str, float]
     findings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -67,9 +71,11 @@ def check_precision(
     shares = told.shares()
     findings: list[str] = []
     notes: list[str] = []
+    silent: list[str] = []
     if plan is not None:
         findings += told.strays(plan, asked)
-        notes += [*told.lesser(plan), *told.silent(plan)]
+        silent = told.silent(plan)
+        notes += [*told.lesser(plan), *silent]
     if asked in _REDUCED and not _any_in(asked, plan, layers, shares):
         most = _counted(layers)
         said = f"{asked} was asked for, but no layer that is told of computes in it"
@@ -83,7 +89,8 @@ def check_precision(
         notes.append(
             "not in the MACs: " + _names([f"{node} ({why})" for node, why in work.unknown.items()])
         )
-    return PrecisionFindings(layers, shares, tuple(findings), tuple(notes))
+    unproven = silent if plan is not None and told.hides_much(plan) else []
+    return PrecisionFindings(layers, shares, tuple(findings), tuple(notes), tuple(unproven))
 
 
 def prove_precision(
@@ -134,10 +141,15 @@ def runs_none_of(plan: PrecisionPlan | None, engine: Engine) -> CompileError | N
 
 def less_than_planned(found: PrecisionFindings, target: Target) -> WrongAnswersError | None:
     """Return why `--strict-precision` refuses an engine, None where it doesn't."""
-    if not found.findings:
+    said = []
+    if found.findings:
+        said.append("less of the precision runs than was planned: " + "; ".join(found.findings))
+    if found.unproven:
+        said.append("not all that was planned is proven to run: " + "; ".join(found.unproven))
+    if not said:
         return None
     return WrongAnswersError(
-        "less of the precision runs than was planned: " + "; ".join(found.findings),
+        "; ".join(said),
         where=str(target),
         remedy="leave out --strict-precision to ship it as it is, or ask for another precision",
     )
@@ -194,20 +206,41 @@ class _Told:
 
     def silent(self, plan: PrecisionPlan) -> list[str]:
         """Nodes of the plan that the engine doesn't name, fused or rewritten as they are."""
-        planned = [one.node for one in plan.decisions if one.dtype == plan.precision]
-        # An activation that was fused away computes nothing by itself: not worth a word.
-        nodes = [n for n in planned if n not in self._runs and self._work.macs.get(n)]
-        if not nodes:
-            return []
+        planned = Counter(one.dtype for one in plan.decisions)
+        found: dict[str, list[str]] = {}
+        for one in self._hidden(plan):
+            found.setdefault(one.dtype, []).append(one.node)
         return [
-            f"the engine doesn't name {len(nodes)} of {len(planned)} nodes planned in "
-            f"{plan.precision}, so nothing is proven of them: {_names(nodes)}{self._weight(nodes)}"
+            f"the engine doesn't name {len(nodes)} of {planned[dtype]} nodes planned in "
+            f"{dtype}, so nothing is proven of them: {_names(nodes)}{self._weight(nodes)}"
+            for dtype, nodes in found.items()
+        ]
+
+    def hides_much(self, plan: PrecisionPlan) -> bool:
+        """Tell whether so much of the plan isn't told of that nothing can be called proven."""
+        hidden = [one.node for one in self._hidden(plan)]
+        # What isn't known to be little may be much.
+        return self._share(hidden) >= UNPROVEN_SHARE or any(
+            node in self._work.unknown for node in hidden
+        )
+
+    def _hidden(self, plan: PrecisionPlan) -> list[Decision]:
+        """Return what was planned in a reduced dtype, has work to do, and isn't told of."""
+        # An activation that was fused away computes nothing by itself: not worth a word.
+        return [
+            one
+            for one in plan.decisions
+            if one.dtype in _REDUCED
+            and one.node not in self._runs
+            and (self._work.macs.get(one.node) or one.node in self._work.unknown)
         ]
 
     def _weight(self, nodes: Iterable[str]) -> str:
+        return f", {percent(self._share(nodes))} of all MACs"
+
+    def _share(self, nodes: Iterable[str]) -> float:
         total = self._work.total
-        share = sum(self._work.macs.get(node, 0) for node in nodes) / total if total else 0.0
-        return f", {percent(share)} of all MACs"
+        return sum(self._work.macs.get(node, 0) for node in nodes) / total if total else 0.0
 
 
 def _any_in(

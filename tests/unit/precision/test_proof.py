@@ -65,6 +65,31 @@ def test_a_node_that_the_engine_doesnt_name_is_said_and_no_finding() -> None:
         "b, 30 % of all MACs",
         "the engine doesn't tell what 30 % of all MACs run in: b",
     )
+    assert found.unproven == found.notes[:1]
+    error = less_than_planned(found, Target("onnxruntime"))
+    assert error is not None
+    assert error.exit_code == EXIT_WRONG
+    assert error.what == f"not all that was planned is proven to run: {found.notes[0]}"
+
+
+@pytest.mark.parametrize(("macs", "passes"), [(9, True), (10, False)])
+def test_strictness_lets_less_than_one_percent_of_silence_pass(macs, passes) -> None:
+    work = Costs({"a": 1000 - macs, "b": macs}, {})
+    found = check_precision(PLAN, "int8", account(a="int8"), work)
+    assert any("doesn't name" in note for note in found.notes)
+    assert (less_than_planned(found, Target("onnxruntime")) is None) is passes
+
+
+def test_silence_of_a_node_of_unknown_cost_doesnt_pass() -> None:
+    work = Costs({"a": 1000}, {"b": "the shapes aren't known"})
+    found = check_precision(PLAN, "int8", account(a="int8"), work)
+    assert len(found.unproven) == 1
+
+
+def test_silence_of_a_node_planned_in_fp32_passes() -> None:
+    nodes = {node: dtype for node, dtype in KEPT.items() if node != "c"}
+    found = check_precision(PLAN, "int8", account(**nodes), WORK)
+    assert less_than_planned(found, Target("onnxruntime")) is None
 
 
 MIXED = plan(("a", "int8"), ("b", "int8"), ("relu", "fp16"), ("c", "fp16"))
