@@ -15,8 +15,8 @@ from roadworthy.core.signature import Array
 # the largest value there will ever be, and two binades are what a new image is allowed on top.
 HEADROOM = 4.0
 # Rounding to the nearest costs a value in the normal range at most one unit roundoff u, so a whole
-# tensor at most u in relative L2. Twice that is reached only when values were flushed to zero or
-# lost bits in the subnormal range.
+# tensor, or a channel of it, at most u in relative L2. Twice that is reached only when values were
+# flushed to zero or lost bits in the subnormal range.
 WEIGHT_ERROR_IN_ROUNDOFFS = 2.0
 
 
@@ -105,6 +105,21 @@ def constant_reason(values: Array, form: Format) -> str:
             f"rounding changes it by {relative:.1g} in relative L2"
         )
     return ""
+
+
+def lost_channels(rows: Array, form: Format) -> tuple[int, float]:
+    """Return how many rows rounding changes too much, and by how much at most in relative L2.
+
+    A row of zeros is exact. None may reach beyond the format.
+    """
+    magnitudes = np.max(np.abs(rows), axis=1, keepdims=True).astype(np.float64)
+    kept = magnitudes[:, 0] > 0.0
+    rows, magnitudes = rows[kept], magnitudes[kept]
+    exact = rows.astype(np.float64) / magnitudes
+    error = exact - rounded(rows, form).astype(np.float64) / magnitudes
+    relative = np.linalg.norm(error, axis=1) / np.linalg.norm(exact, axis=1)
+    lost = relative > WEIGHT_ERROR_IN_ROUNDOFFS * form.unit_roundoff
+    return int(lost.sum()), float(relative.max(initial=0.0))
 
 
 def range_reason(low: float, high: float, form: Format) -> str:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from roadworthy.core.errors import UnavailableError
 from roadworthy.graph.inner import subgraphs
+from roadworthy.precision.half.channels import weight_reason
 from roadworthy.precision.half.formats import Format, constant_reason, range_reason
 from roadworthy.precision.half.operators import HEAVY, operator_reason
 from roadworthy.precision.half.patterns import pattern_reasons
@@ -28,7 +29,8 @@ class Rules:
     4. The operator's arithmetic (operators.py).
     5. It is a QuantizeLinear or DequantizeLinear with a scale that the format doesn't hold
        (quantised.py).
-    6. A constant of it is too large, not finite (masks), or mostly too small (formats.py).
+    6. A constant of it is too large, not finite (masks), or mostly too small (formats.py); or an
+       output channel of its weights is (channels.py).
     7. A tensor of it is too large or too small on the samples, or was never observed (spans.py).
     """
 
@@ -71,6 +73,7 @@ class Rules:
         return (
             scale_reason(node, self._form)
             or next(filter(None, map(self._constant_reason, values)), "")
+            or weight_reason(node, self._form)
             or next(filter(None, map(self._range_reason, values)), "")
         )  # cases 5, 6, 7
 
