@@ -42,6 +42,8 @@ LOWERED = "lowered.onnx"
 # What is taken back to float when a runtime can't build a plan or computes it wrongly: each stands
 # for a family of kernels that was seen to fail or that others don't agree on.
 _SUSPECTS = ("MatMul", "Gemm", "Add", "Mul", "Concat", "ConvTranspose")
+# What Linux, macOS and Windows call the machines whose INT8 kernels may saturate.
+_X86 = frozenset({"AMD64", "i386", "i686", "x86", "x86_64"})
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ class Lowering:
         )
         if dialect.is_half:
             made = with_half_rest(made, self._ranges(progress).ranges)
-        made = replace(made, notes=(*made.notes, *filter(None, [given.note])))
+        made = replace(made, notes=(*made.notes, *filter(None, [given.note, dialect.note])))
         limits = quantised_limits(
             made.model,
             signature,
@@ -333,21 +335,40 @@ def _costs_too_much(verdict: Verdict, where: str) -> WrongAnswersError:
 def dialect_of(target: Target) -> Dialect:
     """Return how a target wants its INT8 graph; of TensorRT, as its version 8 does.
 
+    A CPU of another host is asked of which kind it is, which starts a worker there.
+
     Raises:
         UnavailableError: its backend has no INT8 here.
     """
-    there = target.where is None or target.where.startswith("python=")
-    found = dialect_for(target.backend, cpu_features() if there else None)
+    is_here = target.where is None or target.where.startswith("python=")
+    found = dialect_for(target.backend, cpu_features() if is_here else None)
     if target.device not in (None, "cpu", "CPU"):
         # Reduced weights are for x86 kernels only.
         return replace(found, weight_limit=127)
-    return found
+    if is_here or target.backend == "tensorrt":
+        return found
+    machine = _machine_of(target)
+    if machine and machine not in _X86:
+        return found
+    return found.careful(
+        f"weights have 7 bits: whether the CPU at {target.where} ({machine or 'unknown'}) has VNNI "
+        "isn't known, and without it an x86 CPU adds up pairs of products in 16 bits"
+    )
+
+
+def _machine_of(target: Target) -> str:
+    """Return what kind of machine a target is on, empty where nobody answers."""
+    try:
+        return registry.find(target.backend).fingerprint(target).get("machine", "")
+    except UnavailableError:
+        # The build says so itself, where there is to be one.
+        return ""
 
 
 def has_dialect(target: Target) -> bool:
     """Tell whether a target's backend has INT8 here."""
     try:
-        dialect_of(target)
+        dialect_for(target.backend)
     except UnavailableError:
         return False
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,7 @@ def run_quantize(
         threads=threads,
         progress=progress,
     )
+    made = replace(made, notes=(*made.notes, *filter(None, [dialect.note])))
     progress("write", 0.0)
     return _write(out, emit, made, calibration)
 

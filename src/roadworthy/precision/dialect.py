@@ -14,6 +14,8 @@ from roadworthy.core.errors import UnavailableError
 
 # Operators whose arithmetic gains from INT8.
 COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+# Two products of a weight and an activation, added up, stay within 16 bits.
+_REDUCED_LIMIT = 63
 # Operators that hand values on unchanged: input and output share one scale.
 THROUGH = frozenset(
     {"DepthToSpace", "Flatten", "MaxPool", "Reshape", "Resize", "Slice"}
@@ -41,6 +43,7 @@ class Dialect:
             are added up in 16 bits and would saturate (x86 before VNNI).
         scale_dtype: "float32", or "float16" where what isn't INT8 runs in FP16 (ADR 0012): scales
             and the values they stand for are then chosen so that FP16 holds them.
+        note: what a reader of the plan must know of how the dialect was chosen; mostly empty.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Dialect:
     whole: frozenset[str] = frozenset()
     weight_limit: int = 127
     scale_dtype: str = "float32"
+    note: str = ""
 
     @property
     def is_symmetric(self) -> bool:
@@ -70,6 +74,10 @@ class Dialect:
     def is_half(self) -> bool:
         """True when scales are to be exact in FP16."""
         return self.scale_dtype == "float16"
+
+    def careful(self, note: str) -> Dialect:
+        """Return the dialect that is right on every CPU of its kind, and say why it is."""
+        return replace(self, weight_limit=_REDUCED_LIMIT, note=note)
 
     def typed(self) -> Dialect:
         """Return the dialect of TensorRT from 10 on, where the types in the graph decide."""
@@ -128,4 +136,4 @@ def dialect_for(backend: str, features: frozenset[str] | None = None) -> Dialect
     vnni = features is not None and bool({"avx512_vnni", "avx_vnni", "amx_int8"} & features)
     if backend == "tensorrt" or not x86 or vnni:
         return found
-    return replace(found, weight_limit=63)
+    return replace(found, weight_limit=_REDUCED_LIMIT)

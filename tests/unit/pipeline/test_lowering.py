@@ -304,6 +304,31 @@ class TestTypes:
         assert dialect_of(Target.parse("onnxruntime:cuda")).weight_limit == 127
         assert dialect_of(Target("tensorrt")).weight_limit == 127
 
+    @pytest.mark.parametrize(
+        ("machine", "limit"),
+        [("x86_64", 63), ("AMD64", 63), ("", 63), (None, 63), ("aarch64", 127)],
+    )
+    def test_another_hosts_cpu_is_taken_to_be_without_vnni(self, monkeypatch, machine, limit):
+        """What it can do isn't known; weights of eight bits would saturate there in silence."""
+
+        def fingerprint(*_):
+            if machine is None:
+                raise UnavailableError("no route to host")
+            return {"machine": machine}
+
+        for name in ("onnxruntime", "openvino"):
+            monkeypatch.setattr(type(registry.find(name)), "fingerprint", fingerprint)
+            found = dialect_of(Target.parse(f"{name}@ssh=pi"))
+            assert found.weight_limit == limit
+            assert ("weights have 7 bits" in found.note) is (limit == 63)
+        assert dialect_of(Target.parse("onnxruntime:cuda@ssh=pi")).weight_limit == 127
+
+    def test_the_account_says_why_weights_are_reduced(self, matmul, monkeypatch):
+        careful = dialect_for("onnxruntime").careful("weights have 7 bits: nobody knows")
+        monkeypatch.setattr(lowering_module, "dialect_of", lambda target: careful)
+        attempts = nets.lowering_of(matmul).attempts(Target("onnxruntime"), "int8", quiet)
+        assert "weights have 7 bits: nobody knows" in next(attempts).account["notes"]
+
 
 class TestWhatShips:
     def test_the_lowered_graph_is_kept_with_the_engine(self, unet):

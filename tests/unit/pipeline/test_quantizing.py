@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from roadworthy.backends import registry
 from roadworthy.core.errors import InputError, UnavailableError, UsageError
 from roadworthy.pipeline.quantizing import run_quantize
 from roadworthy.precision.plan import PrecisionPlan
@@ -169,6 +170,21 @@ def test_a_cache_is_for_tensorrt_and_comes_alone(folder):
     assert len(lines) == outcome.made.plan.account["tensors"]
     names_of = {name for node in onnx.load(folder / "m.onnx").graph.node for name in node.output}
     assert {line.partition(":")[0] for line in lines} == {"x", *names_of}
+
+
+def test_for_a_host_that_isnt_there_weights_are_reduced_and_it_is_said(folder, monkeypatch):
+    def nobody(*_):
+        raise UnavailableError("no route to host")
+
+    monkeypatch.setattr(type(registry.find("onnxruntime")), "fingerprint", nobody)
+    outcome = quantised(folder, target="onnxruntime@ssh=pi")
+    assert any("ssh=pi" in note for note in outcome.to_json()["notes"])
+    largest = [
+        int(np.abs(onnx.numpy_helper.to_array(item).astype(np.int32)).max())
+        for item in onnx.load(folder / "q.onnx").graph.initializer
+        if item.data_type == onnx.TensorProto.INT8
+    ]
+    assert max(largest) == 63
 
 
 def test_weights_in_a_file_of_their_own(folder):
