@@ -146,9 +146,15 @@ def _latency(latency: Latency) -> str:
     steady = "" if latency.steady else ", [yellow]not steady[/]"
     return (
         f"p50 {latency.p50_ms:.4g} ms, p90 {latency.p90_ms:.4g} ms, "
-        f"{latency.throughput:.4g} samples/s, {counted(latency.threads, 'thread')}, "
+        f"{latency.throughput:.4g} samples/s, {_threads(latency)}, "
         f"{counted(latency.runs, 'run')}{steady}"
     )
+
+
+def _threads(latency: Latency) -> str:
+    if latency.threads is None:
+        return "as many threads as that host takes"
+    return counted(latency.threads, "thread")
 
 
 def counted(number: int, noun: str) -> str:

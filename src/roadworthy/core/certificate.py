@@ -74,7 +74,8 @@ class Latency:
     """Times of single runs, in milliseconds; `p99_ms` only from 1,000 runs on.
 
     `warmup_runs` were thrown away until the times were steady (`steady` tells if they ever were).
-    `throughput` is samples per second, one run after another.
+    `throughput` is samples per second, one run after another. `threads` of one run; None is as many
+    as the runtime took on another host.
     """
 
     subject: str
@@ -85,7 +86,7 @@ class Latency:
     mean_ms: float
     throughput: float
     batch: int
-    threads: int
+    threads: int | None
     warmup_runs: int
     steady: bool
 

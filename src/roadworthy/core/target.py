@@ -50,6 +50,11 @@ class Target:
         return replace(self, where=None)
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is on another host: what this machine has says nothing about it."""
+        return self.where is not None and self.where.startswith("ssh=")
+
+    @property
     def slug(self) -> str:
         """A form that is safe as a file name."""
         return re.sub(r"[^A-Za-z0-9._-]+", "-", str(self)).strip("-")

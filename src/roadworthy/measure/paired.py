@@ -162,9 +162,9 @@ def compare(
     """
     if subject.threads != baseline.threads:
         raise UsageError(
-            f"{subject.name} has {subject.threads} threads, {baseline.name} has "
-            f"{baseline.threads}: that compares thread counts, not engines",
-            remedy="give both the same number of threads",
+            f"{subject.name} has {_threads(subject)}, {baseline.name} has "
+            f"{_threads(baseline)}: that compares thread counts, not engines",
+            remedy="give both the same number of threads: --threads",
         )
     tell = progress or _silent
     with subject, baseline:
@@ -216,6 +216,12 @@ def _latency(subject: Subject, times: list[int], warm: WarmUp, batch: int) -> La
         warmup_runs=warm.runs,
         steady=warm.steady,
     )
+
+
+def _threads(subject: Subject) -> str:
+    if subject.threads is None:
+        return "as many threads as its host takes"
+    return f"{subject.threads} threads"
 
 
 def _silent(share: float) -> None:

@@ -98,7 +98,7 @@ def summarise(
     times: Sequence[int],
     *,
     batch: int,
-    threads: int,
+    threads: int | None,
     warmup_runs: int,
     steady: bool,
 ) -> Latency:
@@ -108,7 +108,7 @@ def summarise(
         subject: whose times.
         times: of single runs, in nanoseconds.
         batch: samples in one run.
-        threads: of one run.
+        threads: of one run; None where nobody here set or knows them.
         warmup_runs: thrown away before.
         steady: see `Latency`.
     """

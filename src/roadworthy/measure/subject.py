@@ -27,8 +27,8 @@ class Subject(Protocol):
         ...
 
     @property
-    def threads(self) -> int:
-        """Threads of one run."""
+    def threads(self) -> int | None:
+        """Threads of one run; None is as many as its runtime takes by itself."""
         ...
 
     def block(self, runs: int, lead: int = 0) -> list[int]:
@@ -94,7 +94,7 @@ class EngineSubject:
         name: what it is, for people.
         engine: what is opened there.
         feed: one input, as the engine's signature has it.
-        threads: replaces the engine's own `CompileOptions.threads`.
+        threads: replaces the engine's own `CompileOptions.threads`; None leaves those.
         timeout: seconds that opening it, or one run of it, may take.
 
     Raises:
@@ -103,11 +103,14 @@ class EngineSubject:
     """
 
     def __init__(
-        self, name: str, engine: Engine, feed: Feed, threads: int, timeout: float = 300.0
+        self, name: str, engine: Engine, feed: Feed, threads: int | None, timeout: float = 300.0
     ) -> None:
         self.name = name
-        self.threads = _checked_threads(threads)
-        self._engine = replace(engine, options=replace(engine.options, threads=threads))
+        if threads is not None:
+            options = replace(engine.options, threads=_checked_threads(threads))
+            engine = replace(engine, options=options)
+        self.threads = engine.options.threads
+        self._engine = engine
         self._feed = dict(feed)
         self._timeout = timeout
         self._stack = ExitStack()

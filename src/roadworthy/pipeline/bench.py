@@ -57,7 +57,8 @@ def run_bench(
         preprocess: contract for images.
         inputs: `--inputs` specifications.
         target: for `.onnx` files and plans, and which engine of a bundle.
-        threads: the same for all.
+        threads: the same for all; None takes what this process may use, and for an engine on
+            another host what its runtime takes there.
         seconds: of timed work for each pair.
         trust: allow files to run code.
         progress: told what is being done.
@@ -72,9 +73,8 @@ def run_bench(
         registry.find(Target.parse(target).backend)
     opened = [_open(text, weights, target, specs, trust) for text in subjects]
     feed = _feed(opened, samples, specs, preprocess)
-    count = threads or usable_cpus()
     first, *others = [
-        _subject(f"{chr(ord('A') + index)}: {item.name}", item, feed, count)
+        _subject(f"{chr(ord('A') + index)}: {item.name}", item, feed, threads)
         for index, item in enumerate(opened)
     ]
     if not others:
@@ -101,24 +101,26 @@ def _open(
     )
 
 
-def _subject(name: str, opened: Runnable, feed: Feed, threads: int) -> Subject:
+def _subject(name: str, opened: Runnable, feed: Feed, threads: int | None) -> Subject:
+    count = usable_cpus() if threads is None else threads
     if opened.kind != "network":
         engine = opened.engine()
         engine.signature.bind(feed)
-        return _Opening(name, engine, feed, threads, opened)
+        own = threads if engine.target.is_elsewhere else count
+        return _Opening(name, engine, feed, own, opened)
     baseline = opened.source.baseline() if opened.source is not None else None
     if baseline is None:
         raise UsageError(
             "this can't be timed as it is", where=opened.text, remedy="deploy it first"
         )
-    return LocalSubject(f"{name} in {baseline.name}", baseline.call(feed, threads), threads)
+    return LocalSubject(f"{name} in {baseline.name}", baseline.call(feed, count), count)
 
 
 class _Opening(EngineSubject):
     """An engine in a process of its own; where it can't be opened there, the remedy is named."""
 
     def __init__(
-        self, name: str, engine: Engine, feed: Feed, threads: int, opened: Runnable
+        self, name: str, engine: Engine, feed: Feed, threads: int | None, opened: Runnable
     ) -> None:
         super().__init__(name, engine, feed, threads)
         self._opened = opened

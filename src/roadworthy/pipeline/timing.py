@@ -21,12 +21,12 @@ def time_engine(
     """Time the engine on the first sample; beside the source framework where there is one.
 
     An engine on another host is timed there, by itself: a ratio to PyTorch here would compare the
-    machines.
+    machines. There it takes as many threads as it was verified with, whatever this machine has.
 
     Args:
         engine: what ships.
         prepared: gives the sample, and the baseline.
-        threads: of both sides; None takes what this process may use.
+        threads: of both sides; None takes what this process may use, or what the other host does.
         seconds: of timed work.
         progress: told what is being done.
     """
@@ -34,10 +34,10 @@ def time_engine(
     sizes = engine.signature.bind(feed)
     batch = engine.signature.batch_dim
     samples = sizes[batch.name] if batch is not None else 1
-    count = threads or usable_cpus()
     what = f"time {engine.target}"
-    subject = EngineSubject(str(engine.target), engine, feed, count)
-    elsewhere = engine.target.where is not None and engine.target.where.startswith("ssh=")
+    count = usable_cpus() if threads is None else threads
+    elsewhere = engine.target.is_elsewhere
+    subject = EngineSubject(str(engine.target), engine, feed, threads if elsewhere else count)
     if prepared.baseline is None or elsewhere:
         latency = measure(
             subject, seconds=seconds, batch=samples, progress=lambda share: progress(what, share)

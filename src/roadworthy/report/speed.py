@@ -61,7 +61,7 @@ def _row(one: Latency) -> list[Html]:
         text(fmt.number(one.throughput)),
         text(fmt.count(one.runs)),
         text(fmt.count(one.batch)),
-        text(fmt.count(one.threads)),
+        text("that host's own" if one.threads is None else fmt.count(one.threads)),
         text(fmt.count(one.warmup_runs)),
         text("yes" if one.steady else "NO"),
     ]

@@ -111,7 +111,7 @@ class TvmBackend:
 
 
 def _spec(signature: Signature, target: Target, options: CompileOptions) -> dict[str, Any]:
-    """Return what the runtime is told."""
+    """Return what the runtime is told. On another host it counts its own CPUs."""
     if options.precision != "fp32":
         raise UnavailableError(
             f"TVM can't be built for precision {options.precision} here",
@@ -119,8 +119,9 @@ def _spec(signature: Signature, target: Target, options: CompileOptions) -> dict
             remedy="use --precision fp32",
         )
     own = TvmOptions.parse(options)
+    here = None if target.is_elsewhere else usable_cpus()
     return {
-        "threads": options.threads or usable_cpus(),
+        "threads": options.threads or here,
         "spinning": options.spinning,
         "optimise": options.optimise,
         "mcpu": own.mcpu,

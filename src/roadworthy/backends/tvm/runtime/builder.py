@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict
 
 from .compiler import Compiler
 from .contract import CONTRACT, LIBRARY
-from .machine import features_of, import_tvm, target_for
+from .machine import features_of, import_tvm, set_threads, target_for
 from .model import check_outputs, imported, load_model, refuse_unsupported
 
 
@@ -24,8 +24,9 @@ def build(
 
     Args:
         files: the model, and its external data by name.
-        spec: "threads", "optimise", "mcpu" (None: this CPU), "tuning_seconds", and of the outputs
-            in order "outputs" (names), "dtypes", "shapes" (None for what isn't known).
+        spec: "threads" (None takes what this process may use), "optimise", "mcpu" (None: this CPU),
+            "tuning_seconds", and of the outputs in order "outputs" (names), "dtypes", "shapes"
+            (None for what isn't known).
         say: told each phase.
 
     Returns:
@@ -35,9 +36,8 @@ def build(
     _need_linker()
     model = load_model(files)
     refuse_unsupported(model)
-    target = target_for(tvm, spec.get("mcpu") or "", int(spec["threads"]))
-    os.environ["TVM_NUM_THREADS"] = str(spec["threads"])
-    tvm.get_global_func("runtime.config_threadpool")(1, int(spec["threads"]))
+    threads = set_threads(tvm, spec)
+    target = target_for(tvm, spec.get("mcpu") or "", threads)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), target:
         warnings.simplefilter("ignore")
         say("importing the model")
@@ -60,7 +60,7 @@ def build(
     return {
         "files": {LIBRARY: library, CONTRACT: json.dumps(contract, indent=1).encode()},
         "log": compiler.log,
-        "proof": dict(compiler.proof, device="cpu", mcpu=contract["mcpu"]),
+        "proof": dict(compiler.proof, device="cpu", mcpu=contract["mcpu"], threads=threads),
     }
 
 

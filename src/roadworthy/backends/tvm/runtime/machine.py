@@ -51,6 +51,21 @@ def import_tvm() -> Any:
     return importlib.import_module("tvm")
 
 
+def set_threads(tvm: Any, spec: Dict[str, Any]) -> int:
+    """Set TVM's thread pool as `spec` says, to this process's CPUs where it doesn't; return it."""
+    threads = int(spec.get("threads") or affinity())
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    tvm.get_global_func("runtime.config_threadpool")(1, threads)
+    return threads
+
+
+def affinity() -> int:
+    """How many CPUs this process may use, where the host side didn't say."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
 def features_here(tvm: Any) -> Set[str]:
     """Return the instruction sets of this CPU by LLVM's names; empty where they can't be told.
 

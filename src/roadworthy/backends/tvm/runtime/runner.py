@@ -15,7 +15,7 @@ import numpy as np
 from .calls import Calls
 from .contract import CONTRACT, LIBRARY, check_fits
 from .failure import plainly
-from .machine import import_tvm
+from .machine import import_tvm, set_threads
 
 
 class Runner:
@@ -25,10 +25,9 @@ class Runner:
         tvm = import_tvm()
         contract = json.loads(files[CONTRACT].decode())
         check_fits(tvm, contract)
-        os.environ["TVM_NUM_THREADS"] = str(spec["threads"])
         if not spec.get("spinning", True):
             os.environ["TVM_THREAD_POOL_SPIN_COUNT"] = "0"
-        tvm.get_global_func("runtime.config_threadpool")(1, int(spec["threads"]))
+        set_threads(tvm, spec)
         relax = importlib.import_module("tvm.relax")
         self._folder = tempfile.TemporaryDirectory(prefix="roadworthy-tvm-")
         path = Path(self._folder.name, LIBRARY)
