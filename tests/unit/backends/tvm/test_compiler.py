@@ -1,6 +1,7 @@
 """TVM, built and run in a worker: right answers from its scheduled loops, and plain refusals."""
 
 import json
+import os
 
 import numpy as np
 import onnx
@@ -9,7 +10,9 @@ import onnxruntime as ort
 import pytest
 
 from roadworthy.backends.base import CompileOptions, Engine
-from roadworthy.backends.tvm.compiler import BACKEND
+from roadworthy.backends.tvm import compiler
+from roadworthy.backends.tvm.compiler import BACKEND, _spec
+from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import CompileError, UnavailableError
 from roadworthy.core.target import Target
 from roadworthy.graph.signature import signature_of
@@ -55,10 +58,8 @@ def one_worker():
 
 def compiled(model, **options):
     model = model if isinstance(model, ir.Model) else ir.from_onnx_text(HEAD + model)
-    extra = options.pop("extra", ())
-    return BACKEND.compile(
-        model, signature_of(model), TVM, CompileOptions(threads=2, extra=extra, **options)
-    )
+    options = CompileOptions(**{"threads": 2, **options})
+    return BACKEND.compile(model, signature_of(model), TVM, options)
 
 
 def with_weights(name):
@@ -123,8 +124,85 @@ def test_tuning_keeps_to_its_budget_in_what_it_measures_and_says_so():
     assert tuning["budget_seconds"] == 2
     assert tuning["candidates_measured"] >= 1
     assert tuning["functions_tuned"] <= tuning["functions"] == 1
+    assert_says_what_was_kept(engine)
     with engine.open() as session:
         np.testing.assert_allclose(session.run({"x": x})["y"], want, rtol=1e-4, atol=1e-4)
+
+
+def assert_says_what_was_kept(engine):
+    """Both medians, and the smaller one's side; nothing is compared where nothing was improved."""
+    tuning, said = engine.proof["tuning"], [line for line in engine.log if "the whole" in line]
+    if not tuning["functions_improved"]:
+        assert (tuning["kept"], tuning["rules_ms"], tuning["tuned_ms"]) == ("rules", None, None)
+        return
+    assert tuning["rules_ms"] > 0 < tuning["tuned_ms"]
+    assert tuning["kept"] == ("tuned" if tuning["tuned_ms"] < tuning["rules_ms"] else "rules")
+    assert len(said) == 1 and said[0].endswith(f"kept {tuning['kept']}")
+
+
+@pytest.mark.parametrize("wins", ["rules", "tuned"])
+def test_what_wins_as_a_whole_ships(wins, monkeypatch):
+    """Tuning "finds" a function that adds twice, so that the library tells which one it is."""
+    import tvm
+
+    from roadworthy.backends.tvm.runtime import compiler, machine
+
+    monkeypatch.setattr(
+        compiler, "kept", lambda *_: {"kept": wins, "rules_ms": 2.0, "tuned_ms": 1.0}
+    )
+    made = compiler.Compiler(tvm, machine.target_for(tvm, "", 1), lambda _: None)
+    monkeypatch.setattr(made, "_linked", lambda module: module)
+    monkeypatch.setattr(compiler, "opened", lambda *_: None)
+    monkeypatch.setattr(compiler.Path, "write_bytes", lambda *_: None)
+    rules, other = one_function(tvm, 1.0), one_function(tvm, 2.0)
+    (name,) = [name for name in rules.functions if name.name_hint == "f"]
+    found = {name: other["f"]}
+    monkeypatch.setattr(compiler.Tuner, "tune", lambda *_: found)
+    library = made._tuned(rules, {}, rules, 1.0)
+    tvm.ir.assert_structural_equal(library["f"], (other if wins == "tuned" else rules)["f"])
+    tvm.ir.assert_structural_equal(rules["f"], one_function(tvm, 1.0)["f"])
+    assert made.proof["tuning"]["kept"] == wins
+    assert made.log == [f"the whole takes 2 ms by rule and 1 ms tuned: kept {wins}"]
+
+
+def one_function(tvm, number):
+    """A module whose function "f" adds a number."""
+    te, relax = tvm.te, tvm.relax
+    x = te.placeholder((4,), "float32", "x")
+    function = te.create_prim_func([x, te.compute((4,), lambda i: x[i] + np.float32(number))])
+    builder = relax.BlockBuilder()
+    with builder.function("main", [relax.Var("x", relax.TensorType((4,), "float32"))]):
+        builder.emit_func_output(relax.const(0.0))
+    module = builder.get()
+    module.update_func(tvm.ir.GlobalVar("f"), function)
+    return module
+
+
+def test_a_network_whose_axes_vary_is_not_tuned_and_that_is_said():
+    engine = compiled(
+        "g (float[n] x) => (float[n] y) { y = Relu(x) }", extra=(("tuning_seconds", "1"),)
+    )
+    assert engine.proof["tuning"]["candidates_measured"] == 0
+    assert any(line.startswith("not tuned: axes vary") for line in engine.log)
+
+
+def test_another_host_counts_its_own_cpus():
+    signature = signature_of(
+        ir.from_onnx_text(f"{HEAD}g (float[2] x) => (float[2] y) {{ y = Relu(x) }}")
+    )
+    far = Target.parse("tvm@ssh=user@far")
+    assert _spec(signature, far, CompileOptions())["threads"] is None
+    assert _spec(signature, far, CompileOptions(threads=3))["threads"] == 3
+    for here in (TVM, Target.parse("tvm@python=/usr/bin/python3")):
+        assert _spec(signature, here, CompileOptions())["threads"] == usable_cpus()
+
+
+def test_where_nobody_says_how_many_threads_the_runtime_takes_its_processs_cpus(monkeypatch):
+    monkeypatch.setattr(compiler, "usable_cpus", lambda: None)
+    engine = compiled("g (float[2] x) => (float[2] y) { y = Relu(x) }", threads=None)
+    assert engine.proof["threads"] == len(os.sched_getaffinity(0))
+    with engine.open() as session:
+        assert session.run({"x": np.float32([-1, 1])})["y"].tolist() == [0, 1]
 
 
 def test_unsupported_operators_are_named_with_all_their_nodes():

@@ -3,10 +3,12 @@
 ONNX → Relax → fused loop nests → a shared library. TVM's own CPU pipeline leaves the loop nests as
 they were written, one scalar at a time on one thread (50 to 100 times slower than other runtimes).
 Here each is scheduled by rule: channels last, the innermost axis in vectors, a tile of sums in
-registers, the outer axes in parallel; tuning measures some tile sizes and keeps the fastest.
+registers, the outer axes in parallel; tuning measures some tile sizes and keeps the fastest, and
+the tuned library only if as a whole it is faster than the rule's.
 
 - `machine` (TVM, this CPU; `describe`), `contract` (what ships), `failure` (what TVM raises).
-- Building: `builder` → `model` (ONNX to Relax) → `compiler` → `schedules`, `tuning`.
+- Building: `builder` → `model` (ONNX to Relax; `quirks`: what TVM would read wrongly) → `compiler`
+  → `schedules`, `tuning`, `choice` (rule's or tuned).
 - Running: `runner`; `calls` (where the time goes).
 """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 from .arithmetic import dtypes_of
+from .choice import kept, opened
 from .contract import LIBRARY
 from .failure import is_foreign, said
 from .machine import features_of
@@ -37,12 +38,12 @@ class Compiler:
         try:
             module = self._lowered(module, optimise)
             self.proof["layers"] = dtypes_of(self.tvm, module, self.features)
-            if optimise:
-                module = self._scheduled(module, tuning_seconds)
-            else:
+            if not optimise:
                 self.proof["schedule"] = "none"
-            self.say("generating code")
-            return self._linked(module)
+                return self._linked(module)
+            tunable = self._schedule(module)
+            library = self._linked(module)
+            return self._tuned(module, tunable, library, tuning_seconds)
         except Exception as error:
             if not is_foreign(error):
                 raise
@@ -75,6 +76,7 @@ class Compiler:
         return self.tvm.transform.Sequential(passes)(module)
 
     def _linked(self, module: Any) -> bytes:
+        self.say("generating code")
         generic = importlib.import_module("tvm.relax.backend.cpu_generic.pipeline")
         last = [
             *generic.dataflow_lower_passes(self.target),
@@ -88,8 +90,8 @@ class Compiler:
             executable.export_library(str(path))
             return path.read_bytes()
 
-    def _scheduled(self, module: Any, tuning_seconds: float) -> Any:
-        """Return the module with every function scheduled, tuned as far as the budget goes."""
+    def _schedule(self, module: Any) -> Dict[Any, Any]:
+        """Schedule every function by rule; return those that can be tuned, as they were and are."""
         functions = [
             (name, function)
             for name, function in module.functions.items()
@@ -104,21 +106,58 @@ class Compiler:
                 self.log.append("%s stays plain: %s" % (name.name_hint, done[name].note))
         self.proof["schedule"] = "rules"
         self.proof["functions"] = dict(counts, all=len(functions))
-        tuner = Tuner(self.tvm, self.target, self.scheduler, self.say)
-        tunable = {
+        for name, _ in functions:
+            module.update_func(name, done[name].function)
+        return {
             name: (function, done[name])
             for name, function in functions
             if done[name].kind == "tiled" and self._is_static(function)
         }
-        best = tuner.tune(tunable, tuning_seconds) if tuning_seconds > 0 else {}
-        self.proof["tuning"] = tuner.account(len(tunable))
-        for name, _ in functions:
-            module.update_func(name, best.get(name, done[name].function))
-        return module
+
+    def _tuned(self, module: Any, tunable: Dict[Any, Any], library: bytes, seconds: float) -> bytes:
+        """Return the library tuned as far as the time goes, or the rule's where that is faster."""
+        tuner = Tuner(self.tvm, self.target, self.scheduler, self.say)
+        best: Dict[Any, Any] = {}
+        if seconds > 0 and not self._is_static(module["main"]):
+            self.log.append(
+                "not tuned: axes vary, so that the whole can't be timed against the rule's"
+            )
+        elif seconds > 0:
+            best = tuner.tune(tunable, seconds)
+        found: Dict[str, Any] = {"kept": "rules", "rules_ms": None, "tuned_ms": None}
+        if best:
+            module = module.clone()
+            for name, function in best.items():
+                module.update_func(name, function)
+            tuned = self._linked(module)
+            found = self._compared(module["main"], library, tuned)
+            library = tuned if found["kept"] == "tuned" else library
+        self.proof["tuning"] = {**tuner.account(len(tunable)), **found}
+        return library
+
+    def _compared(self, main: Any, rules: bytes, tuned: bytes) -> Dict[str, Any]:
+        """Return which of two libraries is faster as a whole, and both times; see `choice`."""
+        with tempfile.TemporaryDirectory(prefix="roadworthy-tvm-") as folder:
+            calls = []
+            for name, content in (("rules.so", rules), ("tuned.so", tuned)):
+                path = Path(folder, name)
+                path.write_bytes(content)
+                calls.append(opened(self.tvm, str(path), main))
+            self.say("comparing the tuned whole with the rule's")
+            found = kept(calls[0], calls[1])
+            calls.clear()
+        said = (
+            "the whole takes %(rules_ms)g ms by rule and %(tuned_ms)g ms tuned: kept %(kept)s"
+            % found
+        )
+        self.say(said)
+        self.log.append(said)
+        return found
 
     def _is_static(self, function: Any) -> bool:
         """Tell whether all parameters are arrays of known sizes, so that it can be measured."""
-        sizes = [size for one in function.params for size in getattr(one, "shape", [None])]
+        shapes = [_shape(parameter) for parameter in function.params]
+        sizes = [size for shape in shapes for size in ([None] if shape is None else shape)]
         return all(isinstance(size, (int, self.tvm.tirx.IntImm)) for size in sizes)
 
     def _legal_transpose(self, builder: Any, call: Any) -> Any:
@@ -158,3 +197,8 @@ class Compiler:
 
         moved = builder.emit(self.relax.op.permute_dims(weight, [2, 3, 0, 1]))
         return builder.call_te(compute, data, moved, primfunc_name_hint="conv2d_transpose")
+
+
+def _shape(parameter: Any) -> Any:
+    """Return the shape of what a function takes; None where it isn't an array, or not known."""
+    return getattr(parameter if hasattr(parameter, "shape") else parameter.ty, "shape", None)
