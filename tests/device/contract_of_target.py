@@ -17,3 +17,5 @@ class TestContract(SessionContract):
     target = os.environ["ROADWORTHY_RECORDED"]
     claims = frozenset({*NUMPY_DTYPES, *SMALL_DTYPES})
     options = conformance_options(Target.parse(target))
+    # TVM fuses nodes into functions and keeps no account of which.
+    names_nodes = Target.parse(target).backend != "tvm"

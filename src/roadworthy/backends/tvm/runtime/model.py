@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 import numpy as np
 
 from .failure import said
+from .quirks import MisreadError, said_otherwise
 
 
 def load_model(files: Dict[str, bytes]) -> Any:
@@ -82,7 +83,11 @@ def imported(model: Any) -> Tuple[Any, List[str]]:
         def _convert_operator(self, op_name: str, inputs: Any, attrs: Any, opset: int) -> Any:
             name = attrs["tvm_custom"]["name"]
             current[:] = ["%s (node %r)" % (op_name, name)]
-            converted = super()._convert_operator(op_name, inputs, attrs, opset)
+            converted = said_otherwise(self.bb, op_name, inputs, attrs)
+            if converted is None:
+                converted = super()._convert_operator(op_name, inputs, attrs, opset)
+            else:
+                converted = self.bb.normalize(converted)
             current.clear()
             return converted
 
@@ -90,6 +95,8 @@ def imported(model: Any) -> Tuple[Any, List[str]]:
     importer = Importer({}, "float32")
     try:
         module = importer.from_onnx(model.graph, domains[0] if domains else 1)
+    except MisreadError as error:
+        raise RuntimeError("TVM would misread %s: %s" % (current[0], error)) from error
     except Exception as error:  # the importer raises whatever its Python code runs into
         where = " at %s" % current[0] if current else ""
         raise RuntimeError("TVM can't import the model%s: %s" % (where, said(error))) from error
