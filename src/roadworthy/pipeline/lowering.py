@@ -223,7 +223,7 @@ class Lowering:
         """Return the range of every FP32 tensor, which only types written into a graph need."""
         if self._ranged is None:
             model = typed_copy(self._model())
-            self._ranged = calibrate(
+            ranged = calibrate(
                 model,
                 self._samples,
                 [
@@ -235,6 +235,7 @@ class Lowering:
                 threads=self._request.threads,
                 progress=progress,
             )
+            self._ranged = replace(ranged, quantises=False)
         return self._ranged
 
     def _stating(self, progress: Progress) -> Stated:

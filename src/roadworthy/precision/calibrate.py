@@ -46,6 +46,7 @@ class Calibration:
         skipped: samples that were left out, with the reason.
         tensors: by name.
         seconds: what it took.
+        quantises: for INT8; False where the ranges only tell what FP16 can hold.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Calibration:
     skipped: Mapping[str, str]
     tensors: Mapping[str, Observed]
     seconds: float
+    quantises: bool = True
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -61,9 +63,19 @@ class Calibration:
         return {name: (seen.low, seen.high) for name, seen in self.tensors.items() if seen.count}
 
     @property
+    def rangeless(self) -> frozenset[str]:
+        """Tensors that are zero on every sample: no scale could be told for them."""
+        return frozenset(name for name, seen in self.tensors.items() if not seen.has_range)
+
+    @property
     def findings(self) -> list[str]:
         """What a person should look at, worst first."""
         found = [f"sample {name}: left out: {reason}" for name, reason in self.skipped.items()]
+        found += [
+            f"tensor {name!r}: zero on every sample, so it has no range, and what reads it stays "
+            "in float; give samples on which it isn't zero"
+            for name in sorted(self.rangeless if self.quantises else ())
+        ]
         for name, seen in self.tensors.items():
             if seen.bad:
                 found.append(

@@ -17,6 +17,8 @@ OUTLIER_FACTOR = 16.0
 _MOST_NAMED = 4
 _MAGNITUDES = 280  # float32 exponents, from 2**-150 on
 _FIRST_MAGNITUDE = -150
+# What stays below is zero to INT8: the product of two scales must be a normal float32 number.
+_LEAST_RANGE = 2.0**-54
 
 
 @dataclass
@@ -94,6 +96,11 @@ class Observed:
         # By name where magnitudes are equal: the order of the samples must not matter.
         self.largest.sort(key=lambda item: (-item[0], item[1]))
         del self.largest[_MOST_NAMED:]
+
+    @property
+    def has_range(self) -> bool:
+        """False for a tensor that is zero on every sample, or has no finite value on any."""
+        return self.count > 0 and max(-self.low, self.high) >= _LEAST_RANGE
 
     @property
     def samples(self) -> int:

@@ -6,7 +6,9 @@
 2. A `light` or `through` operator runs in INT8 only between INT8 operators: everything that it
    reads comes from them (of a Concat: something) and everything that reads it is one. So heads that
    mix pixels and probabilities, and outputs, stay in float without being recognised as such.
-3. What an INT8 operator reads is quantised; where the dialect says so, what it gives too (after the
+3. A tensor that is zero on every sample has no range and isn't quantised: what reads it stays in
+   float, and so does what gives it where the dialect wants results quantised.
+4. What an INT8 operator reads is quantised; where the dialect says so, what it gives too (after the
    activation that fuses with it).
 """
 
@@ -44,6 +46,7 @@ ATTENTION = "both factors are activations (attention): one scale for all heads i
 VARIABLE = "its weights aren't constants of the graph"
 BETWEEN = "not between INT8 operators: INT8 would only add conversions"
 NONFINITE = "its weights aren't all finite"
+NO_RANGE = "zero on every sample: no range"
 ISLAND = "float island: {0}"
 
 
@@ -68,23 +71,39 @@ class Placement:
     same_scale: Mapping[str, str]
 
 
-def place(model: ir.Model, dialect: Dialect, islands: Mapping[str, str] | None = None) -> Placement:
+def place(
+    model: ir.Model,
+    dialect: Dialect,
+    islands: Mapping[str, str] | None = None,
+    rangeless: frozenset[str] = frozenset(),
+) -> Placement:
     """Decide which nodes of a model run in INT8.
 
     Args:
         model: FP32; nodes have unique names.
         dialect: whose rules.
         islands: nodes that must stay in float, with the reason.
+        rangeless: tensors that calibration found to have no range, see `Calibration.rangeless`.
     """
     # Without dtypes no tensor would be known as a float one, and files needn't state them.
-    return _Placing(typed_copy(model), dialect, dict(islands or {})).result()
+    return _Placing(typed_copy(model), dialect, dict(islands or {}), rangeless).result()
 
 
 class _Placing:
-    def __init__(self, model: ir.Model, dialect: Dialect, islands: dict[str, str]) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        dialect: Dialect,
+        islands: dict[str, str],
+        rangeless: frozenset[str],
+    ) -> None:
         self.graph = model.graph
         self.dialect = dialect
-        self.islands = islands
+        self.rangeless = rangeless
+        self.without_range = {node for node in self.graph if self._lacks_range(node)}
+        without = {node.name for node in self.without_range}
+        # What can't be quantised at all needs no island.
+        self.islands = {name: why for name, why in islands.items() if name not in without}
         self.reasons: dict[str, str] = {}
         self.int8: set[ir.Node] = set()
 
@@ -110,7 +129,8 @@ class _Placing:
             elif name in self.islands:
                 yield Decision(name, node.op_type, "fp32", ISLAND.format(self.islands[name]))
             elif operator(node) in COMPUTE | self.dialect.light:
-                yield Decision(name, node.op_type, "fp32", self.reasons.get(name, BETWEEN))
+                other = NO_RANGE if node in self.without_range else BETWEEN
+                yield Decision(name, node.op_type, "fp32", self.reasons.get(name, other))
 
     # -- 1. operators with arithmetic
 
@@ -144,6 +164,8 @@ class _Placing:
             return FIRST
         if node not in later:
             return LAST
+        if node in self.without_range:
+            return NO_RANGE
         return TINY if is_tiny(node, weight) else None
 
     def _computing_earlier(self) -> set[ir.Node]:
@@ -171,22 +193,21 @@ class _Placing:
             node
             for node in self.graph
             if operator(node) in self.dialect.light | self.dialect.through
-            and node.name not in self.islands
+            and self._may(node)
             and is_float(node.outputs[0])
             and len(node.outputs) == 1
         }
         region = {node for node in eligible if _keeps_values(node)}
-        region |= {
-            node
-            for node in self.graph
-            if operator(node) in _FUSED and node.name not in self.islands
-        }
+        region |= {node for node in self.graph if operator(node) in _FUSED and self._may(node)}
         while True:
             lost = {node for node in region if not self._lies_between(node, region)}
             if not lost:
                 break
             region -= lost
         self.int8 |= region
+
+    def _may(self, node: ir.Node) -> bool:
+        return node.name not in self.islands and node not in self.without_range
 
     def _lies_between(self, node: ir.Node, region: set[ir.Node]) -> bool:
         if self._fuses(node, self.int8):
@@ -218,7 +239,22 @@ class _Placing:
             and not node.inputs[0].is_graph_output()
         )
 
-    # -- 3. tensors
+    # -- 3. tensors without a range
+
+    def _lacks_range(self, node: ir.Node) -> bool:
+        """Tell a node that would read, or give, a tensor in INT8 that has no range."""
+        if operator(node) not in COMPUTE | self.dialect.light | self.dialect.through | _FUSED:
+            return False
+        values = list(self._data(node))
+        if self.dialect.outputs:
+            values += node.outputs
+            # With the activation that fuses with it the node is one.
+            users = [user.node for value in node.outputs for user in value.uses()]
+            if len(users) == 1 and operator(users[0]) in _FUSED:
+                values += users[0].outputs
+        return any(value is not None and value.name in self.rangeless for value in values)
+
+    # -- 4. tensors
 
     def _quantised(self) -> Iterator[ir.Value]:
         for node in self.graph:
@@ -254,8 +290,9 @@ class _Placing:
             producers = [value.producer() for value in node.inputs if value is not None]
             if all(producer is not None and producer in self.int8 for producer in producers):
                 value = node.inputs[1]
-                if value is not None and not value.is_graph_output():
-                    yield value
+                if value is None or value.is_graph_output() or value.name in self.rangeless:
+                    continue
+                yield value
 
     def _same_scale(self, activations: Mapping[str, None]) -> Iterator[tuple[str, str]]:
         for node in self.graph:

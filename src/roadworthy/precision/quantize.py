@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from roadworthy.core.errors import InputError
 from roadworthy.core.samples import Sample, Samples
 from roadworthy.core.signature import Answers, Signature
 from roadworthy.precision.bias import corrections
@@ -16,7 +17,7 @@ from roadworthy.precision.lower import lower
 from roadworthy.precision.methods import METHODS
 from roadworthy.precision.placement import Placement, place
 from roadworthy.precision.plan import PrecisionPlan
-from roadworthy.precision.scales import make_plan
+from roadworthy.precision.scales import drowned, make_plan
 from roadworthy.precision.scoring import Score, literal_answers, score
 
 if TYPE_CHECKING:
@@ -204,19 +205,20 @@ def quantize(
 
     Raises:
         UsageError: an unknown method.
+        InputError: all that would be quantised is zero on every sample.
     """
-    placement = place(model, dialect, islands)
+    placing = _Placer(model, dialect, calibration, islands or {})
     unseen = parts.held_back if method == AUTO else parts.held_back[:_MOST_ON_TRIAL]
     judge = _Judge(model, signature, dialect, unseen)
     scores: list[MethodScore] = []
     for index, name in enumerate(METHODS if method == AUTO else ()):
         progress(f"quantise: {name}", index / len(METHODS))
-        found = judge.of(make_plan(model, placement, calibration, name))
+        found = judge.of(placing.plan(name))
         scores.append(MethodScore(name, found.sqnr_db, found.outputs))
     chosen = _best(scores) if scores else None
     name = chosen.method if chosen else method
     progress(f"quantise: {name}", 1.0)
-    plan = make_plan(model, placement, calibration, name)
+    plan = placing.plan(name)
     fixes = corrections(model, plan, parts.seen, threads, progress) if correct else ()
     trial = None
     if fixes:
@@ -228,6 +230,39 @@ def quantize(
     ranked = tuple(sorted(scores, key=lambda score: -score.sqnr_db))
     lowered = lower(model, plan, dialect)
     return Quantization(lowered, plan, ranked, len(unseen), trial, parts.notes)
+
+
+class _Placer:
+    """Places by what the calibration saw, and plans with one method or another."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        dialect: Dialect,
+        calibration: Calibration,
+        islands: Mapping[str, str],
+    ) -> None:
+        self._model, self._dialect, self._calibration = model, dialect, calibration
+        self._islands = islands
+        self._placement = self._place(islands)
+
+    def plan(self, method: str) -> PrecisionPlan:
+        islands, placement = dict(self._islands), self._placement
+        while found := drowned(self._model, placement, self._calibration, method):
+            islands |= found
+            placement = self._place(islands)
+        return make_plan(self._model, placement, self._calibration, method)
+
+    def _place(self, islands: Mapping[str, str]) -> Placement:
+        found = place(self._model, self._dialect, islands, self._calibration.rangeless)
+        if self._calibration.rangeless and not found.activations:
+            raise InputError(
+                "nothing in this network would run in INT8: what would be quantised is zero on "
+                f"every sample, as tensor {min(self._calibration.rangeless)!r}",
+                where="--samples",
+                remedy="give samples on which it isn't zero",
+            )
+        return found
 
 
 class _Judge:

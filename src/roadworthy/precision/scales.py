@@ -27,6 +27,8 @@ _DEAD_BESIDE_HALF = 2.0**-11
 # How much of int32's range a quantised bias may use; the products are added to it.
 _BIAS_LIMIT = 2.0**30
 
+DROWNED = "its bias is too large beside what it reads: as int32 it would leave no step for weights"
+
 
 def make_plan(
     model: ir.Model, placement: Placement, calibration: Calibration, method: str
@@ -40,17 +42,12 @@ def make_plan(
         method: see `precision.methods`.
 
     Raises:
-        InputError: the calibration hasn't seen a tensor.
+        InputError: the calibration hasn't seen a tensor, or only zeros in it.
     """
     dialect = placement.dialect
-    activations = {}
-    for name in placement.activations:
-        source = scale_source(name, placement)
-        seen = calibration.tensors.get(source)
-        if seen is None:
-            raise InputError(f"the calibration hasn't seen tensor {source!r}", where="calibration")
-        low, high = covered(seen, method, symmetric=dialect.is_symmetric, levels=dialect.levels)
-        activations[name] = activation_scale(name, (low, high), dialect)
+    activations = {
+        name: _activation(name, placement, calibration, method) for name in placement.activations
+    }
     weights = {
         item.tensor: _weight_scale(model, item, placement, activations)
         for item in placement.weights
@@ -67,6 +64,48 @@ def make_plan(
             "saturation": _saturation(calibration, placement, activations),
         },
     )
+
+
+def _activation(
+    name: str, placement: Placement, calibration: Calibration, method: str
+) -> Quantized:
+    """Return what `make_plan` chooses for one activation."""
+    dialect, source = placement.dialect, scale_source(name, placement)
+    seen = calibration.tensors.get(source)
+    if seen is None:
+        raise InputError(f"the calibration hasn't seen tensor {source!r}", where="calibration")
+    if not seen.has_range:
+        raise InputError(
+            f"tensor {source!r} is zero on every sample: no scale can be told for it",
+            where="calibration",
+            remedy="place without it, or give samples on which it isn't zero",
+        )
+    found = covered(seen, method, symmetric=dialect.is_symmetric, levels=dialect.levels)
+    return activation_scale(name, found, dialect)
+
+
+def drowned(
+    model: ir.Model, placement: Placement, calibration: Calibration, method: str
+) -> dict[str, str]:
+    """Return nodes whose biases would cost them their weights, with the reason.
+
+    For a bias to fit into int32 the steps of its weights may grow (see `_weight_scale`). Where they
+    grew beyond the step of the largest weight, all of them would become zero.
+    """
+    biases: dict[tuple[str, ...], Bias] = {
+        (item.activation, item.weight, item.tensor): item for item in placement.biases
+    }
+    found = {}
+    for node in model.graph:
+        bias = biases.get(tuple(value.name or "" for value in node.inputs[:3] if value))
+        if bias is None:
+            continue
+        step = _activation(bias.activation, placement, calibration, method).scale[0]
+        needed = float(np.abs(weight_array(model, bias.tensor)).max(initial=0.0)) / _BIAS_LIMIT
+        largest = float(np.abs(weight_array(model, bias.weight)).max(initial=0.0))
+        if 0.0 < largest < needed / step * placement.dialect.weight_limit:
+            found[node.name or ""] = DROWNED
+    return found
 
 
 def activation_scale(name: str, covered_range: Range, dialect: Dialect) -> Quantized:

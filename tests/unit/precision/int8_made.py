@@ -69,6 +69,7 @@ def planned(
     chosen = dialect or dialect_for(backend)
     placement = place(model, chosen, islands)
     seen = observe(model, [placement], samples, threads=1, progress=quiet)
+    placement = place(model, chosen, islands, seen.rangeless)
     plan = make_plan(model, placement, seen, method)
     return placement, plan, lower(model, plan, chosen)
 

@@ -45,6 +45,14 @@ def test_values_that_are_not_finite_count_apart() -> None:
     assert observed.samples == 1
 
 
+@pytest.mark.parametrize("value", [0.0, -0.0, 1e-45, -1e-20, np.nan, np.inf])
+def test_zero_on_every_sample_is_no_range(value) -> None:
+    array = np.full((2, 3), value, np.float32)
+    assert not seen(array, array).has_range
+    assert seen(array, array, np.full(3, -1e-9, np.float32)).has_range
+    assert not seen().has_range
+
+
 def test_dead_channels_never_change_in_any_sample() -> None:
     first, second = normal(2, 4, 3, seed=1), normal(2, 4, 3, seed=2)
     first[:, 1] = second[:, 1] = 0.5

@@ -9,16 +9,17 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from roadworthy.core.errors import UsageError
+from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.samples import Samples
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision.dialect import dialect_for
 from roadworthy.precision.methods import METHODS
-from roadworthy.precision.placement import place
+from roadworthy.precision.placement import ISLAND, NO_RANGE, place
 from roadworthy.precision.quantize import Quantization, named, observe, quantize, split
+from roadworthy.precision.scales import DROWNED
 from roadworthy.precision.scoring import literal_answers
 from tests.models import network, normal
-from tests.unit.precision.int8_made import convnet8, images, quiet
+from tests.unit.precision.int8_made import DIALECTS, convnet8, images, quiet
 
 
 def made(
@@ -140,7 +141,7 @@ class TestOutputs:
         assert math.isfinite(found.scores[0].sqnr_db)
 
     def test_of_nothing_found_nothing_is_wrong(self) -> None:
-        feeds = [{"x": np.zeros((2, 16), np.float32)} for _ in range(4)]
+        feeds = [{"x": np.full((2, 16), 1e-3, np.float32)} for _ in range(4)]
         found = made(named(network(FOUND, WEIGHTS)), Samples.of_arrays(feeds))
         assert found.scores[0].outputs["where"] == 1.0
 
@@ -174,6 +175,79 @@ class TestIslands:
         assert scales[0]["p"] == scales[0]["s"]
         assert "s" not in scales[1]
         assert "p" in scales[1]
+
+
+# A second input that many samples leave at zero: a mask, a hint, the state before the first frame.
+MASKED = """g (float[1, 8, 6, 6] x, float[1, 8, 6, 6] m) => (float[1, 8, h, w] y) {
+    first = Conv(x, k1)  r1 = Relu(first)  c1 = Conv(r1, k2)  r2 = Relu(c1)
+    [m0] d0 = Conv(m, k3)  e0 = Relu(d0)  [m1] d1 = Conv(e0, k4)  e1 = Relu(d1)
+    [sum] s = Add(r2, e1)  c2 = Conv(s, k5, b5)  r3 = Relu(c2)  y = Conv(r3, k6) }"""
+
+
+def masked() -> ir.Model:
+    weights = {f"k{i}": normal(8, 8, 1, 1, seed=i) * 0.4 for i in range(1, 7)}
+    return named(network(MASKED, weights | {"b5": normal(8, seed=9)}))
+
+
+def with_mask(value: float, count: int = 8) -> Samples:
+    mask = np.full((1, 8, 6, 6), value, np.float32)
+    return Samples.of_arrays([{"x": normal(1, 8, 6, 6, seed=i), "m": mask} for i in range(count)])
+
+
+class TestZeroOnEverySample:
+    @pytest.mark.parametrize("backend", DIALECTS)
+    def test_what_was_never_seen_is_not_erased(self, backend: str) -> None:
+        model = masked()
+        found = made(model, with_mask(0.0), backend)
+        exact, ours = (
+            [
+                next(iter(literal_answers(item, signature_of(model), with_mask(value, 1))))["y"]
+                for value in (0.0, 1.0)
+            ]
+            for item in (model, found.model)
+        )
+        wanted = exact[1] - exact[0]
+        assert np.linalg.norm(wanted - (ours[1] - ours[0])) < 0.2 * np.linalg.norm(wanted)
+
+    @pytest.mark.parametrize("backend", DIALECTS)
+    def test_what_reads_it_stays_in_float_with_the_reason(self, backend: str) -> None:
+        found = made(masked(), with_mask(0.0), backend)
+        reasons = {item.node: item.reason for item in found.plan.exceptions}
+        assert reasons["m1"] == NO_RANGE
+        assert ("sum" in reasons) == (backend == "onnxruntime")
+        assert not {"e0", "e1"} & {item.tensor for item in found.plan.tensors}
+        assert any("tensor 'e0'" in item for item in found.plan.account["findings"])
+        assert min(scale for item in found.plan.tensors for scale in item.scale) > 1e-8
+        assert max(scale for item in found.plan.tensors for scale in item.scale) < 1.0
+
+    def test_with_values_it_is_quantised(self) -> None:
+        found = made(masked(), with_mask(1.0))
+        assert {"e0", "e1"} <= {item.tensor for item in found.plan.tensors}
+        assert found.plan.account["findings"] == []
+
+    def test_no_island_hides_the_reason(self) -> None:
+        found = made(masked(), with_mask(0.0), islands={"m1": "too coarse"})
+        assert {item.node: item.reason for item in found.plan.exceptions}["m1"] == NO_RANGE
+
+    def test_where_nothing_is_left_it_says_so(self) -> None:
+        zeros = Samples.of_arrays([{"x": np.zeros((8, 16), np.float32)}] * 4)
+        with pytest.raises(InputError, match="zero on every sample, as tensor"):
+            made(named(network(LABELLED, WEIGHTS)), zeros)
+
+
+@pytest.mark.parametrize("method", ["auto", *METHODS])
+def test_a_bias_far_above_what_is_read_costs_no_weights(method: str) -> None:
+    """As int32 it would need a weight scale at which every weight is zero."""
+    graph = """g (float[1, 8, 6, 6] x) => (float[1, 8, h, w] y) {
+        a = Conv(x, k) [big] c = Conv(a, k, b) d = Conv(c, k) y = Conv(d, k) }"""
+    model = named(network(graph, {"k": normal(8, 8, 1, 1) * 0.3, "b": normal(8)}))
+    feeds = [{"x": 1e-9 * normal(1, 8, 6, 6, seed=seed)} for seed in range(8)]
+    found = made(model, Samples.of_arrays(feeds), method=method)
+    assert {item.node: item.reason for item in found.plan.exceptions}["big"] == ISLAND.format(
+        DROWNED
+    )
+    [kernel] = [item for item in found.plan.tensors if item.tensor == "k"]
+    assert max(kernel.scale) < 0.3
 
 
 @pytest.mark.parametrize("count", [*range(1, 30), 64, 65, 200])

@@ -34,8 +34,8 @@ from tests.unit.precision.test_mixed_networks import ROOT, SIDE, scenes
 
 
 def cache_of(model, samples: Samples, method: str = "minmax") -> tuple[str, PrecisionPlan]:
-    placement = place(model, dialect_for("tensorrt"))
     seen = calibrate(model, samples, cached_tensors(model), threads=1, progress=quiet)
+    placement = place(model, dialect_for("tensorrt"), rangeless=seen.rangeless)
     plan = make_plan(model, placement, seen, method)
     return calibration_cache(plan, seen), plan
 
