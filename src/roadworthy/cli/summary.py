@@ -71,13 +71,14 @@ def tell_lowering(reporter: Reporter, lowering: Mapping[str, Any]) -> None:
     )
     biases = lowering.get("bias_correction")
     if biases:
-        better = f"{biases['without_db']:.1f} dB without, {biases['with_db']:.1f} with correction"
+        level = _level(biases["without_db"], biases), _level(biases["with_db"], biases)
+        better = f"{level[0]} without, {level[1]} with correction"
         state = "corrected" if biases["kept"] else "left as they are"
         reporter.tell(f"biases  {state}, {counted(biases['nodes'], 'node')} [dim]({better})[/]")
     notes = lowering.get("notes", ())
     if lowering.get("scores"):
         scores = ", ".join(
-            f"{item['method']} {item['sqnr_db']:.1f} dB" for item in lowering["scores"]
+            f"{item['method']} {_level(item['sqnr_db'], item)}" for item in lowering["scores"]
         )
         # A note says that they were no samples apart.
         apart = "" if notes else " held back"
@@ -87,6 +88,11 @@ def tell_lowering(reporter: Reporter, lowering: Mapping[str, Any]) -> None:
         reporter.tell(f"[yellow]note[/]    {escape(note)}")
     if len(findings) > _MOST:
         reporter.tell(f"        [dim]… and {len(findings) - _MOST} more: see the certificate[/]")
+
+
+def _level(value: float, score: Mapping[str, Any]) -> str:
+    """Return a score with its unit; those of before shares were told apart are decibels."""
+    return f"{100 * value:.1f} % equal" if score.get("is_share") else f"{value:.1f} dB"
 
 
 def tell_verdict(reporter: Reporter, verdict: Verdict) -> None:

@@ -31,6 +31,7 @@ _MOST_HELD_BACK = 8
 _FEW_SAMPLES = 16
 # Methods that score so near to each other on a few samples are alike.
 _ALIKE_DB = 0.5
+_ALIKE_SHARE = 0.005
 # Where one method is given there is only to tell whether correcting biases pays, by decibels.
 _MOST_ON_TRIAL = 4
 
@@ -42,6 +43,7 @@ class MethodScore:
     method: str
     sqnr_db: float
     outputs: Mapping[str, float]
+    is_share: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,14 @@ class BiasTrial:
         without_db: the score without corrections, see `Score.sqnr_db`.
         with_db: with them.
         kept: they are in the plan.
+        is_share: the scores are shares of equal elements.
     """
 
     nodes: int
     without_db: float
     with_db: float
     kept: bool
+    is_share: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,12 @@ class Quantization:
             **self.plan.summary(),
             "calibration": dict(self.plan.account),
             "scores": [
-                {"method": item.method, "sqnr_db": item.sqnr_db, "outputs": dict(item.outputs)}
+                {
+                    "method": item.method,
+                    "sqnr_db": item.sqnr_db,
+                    "is_share": item.is_share,
+                    "outputs": dict(item.outputs),
+                }
                 for item in self.scores
             ],
             "held_back": self.held_back,
@@ -214,7 +223,7 @@ def quantize(
     for index, name in enumerate(METHODS if method == AUTO else ()):
         progress(f"quantise: {name}", index / len(METHODS))
         found = judge.of(placing.plan(name))
-        scores.append(MethodScore(name, found.sqnr_db, found.outputs))
+        scores.append(MethodScore(name, found.sqnr_db, found.outputs, found.is_share))
     chosen = _best(scores) if scores else None
     name = chosen.method if chosen else method
     progress(f"quantise: {name}", 1.0)
@@ -225,7 +234,7 @@ def quantize(
         before, better = chosen or judge.of(plan), replace(plan, corrections=fixes)
         after = judge.of(better)
         kept = after.sqnr_db > before.sqnr_db
-        trial = BiasTrial(len(fixes), before.sqnr_db, after.sqnr_db, kept)
+        trial = BiasTrial(len(fixes), before.sqnr_db, after.sqnr_db, kept, after.is_share)
         plan = better if kept else plan
     ranked = tuple(sorted(scores, key=lambda score: -score.sqnr_db))
     lowered = lower(model, plan, dialect)
@@ -285,6 +294,6 @@ class _Judge:
 def _best(scores: Sequence[MethodScore]) -> MethodScore:
     """Return the first method, the simplest, that is about as good as the best one."""
     best = max(score.sqnr_db for score in scores)
-    return next(
-        score for score in scores if score.sqnr_db == best or score.sqnr_db >= best - _ALIKE_DB
-    )
+    alike = _ALIKE_SHARE if scores[0].is_share else _ALIKE_DB
+    # Infinite ones are equal, and differ by no number.
+    return next(score for score in scores if score.sqnr_db == best or score.sqnr_db >= best - alike)

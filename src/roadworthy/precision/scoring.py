@@ -30,10 +30,12 @@ class Score:
         sqnr_db: signal to quantisation noise of the worst floating output, in dB; without one, the
             worst share of equal elements.
         outputs: the same for every output; others than floating ones as share of equal elements.
+        is_share: `sqnr_db` is a share of equal elements, between 0 and 1.
     """
 
     sqnr_db: float
     outputs: Mapping[str, float]
+    is_share: bool = False
 
 
 def literal_answers(
@@ -70,7 +72,7 @@ def score(exact: Sequence[Answers], answers: Iterable[Answers]) -> Score:
     if not outputs:
         # Labels only: more equal ones are better.
         worst = min(shares.values(), default=0.0)
-    return Score(worst, outputs | shares)
+    return Score(worst, outputs | shares, not outputs)
 
 
 def sqnr_db(signal: float, noise: float) -> float:

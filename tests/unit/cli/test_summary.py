@@ -52,6 +52,17 @@ class TestAPlan:
         said = self.said(capsys, notes=["compared on what they were calibrated on"])
         assert "        on 2 samples: entropy 39.8 dB, mse 39.7 dB" in said
 
+    def test_tells_shares_of_labels_from_decibels(self, capsys) -> None:
+        scores = [
+            {"method": "mse", "sqnr_db": 0.991, "is_share": True, "outputs": {}},
+            {"method": "minmax", "sqnr_db": 0.62, "is_share": True, "outputs": {}},
+        ]
+        trial = {**LOWERING["bias_correction"], "without_db": 0.991, "with_db": 0.9923}
+        said = self.said(capsys, scores=scores, bias_correction={**trial, "is_share": True})
+        assert "        on 2 samples held back: mse 99.1 % equal, minmax 62.0 % equal" in said
+        [biases] = [line for line in said if line.startswith("biases")]
+        assert biases.endswith("(99.1 % equal without, 99.2 % equal with correction)")
+
     def test_tells_how_many_findings_it_leaves_out(self, capsys) -> None:
         said = self.said(capsys, calibration=ranges(findings=[f"f{i}" for i in range(9)]))
         assert "note    f4" in said

@@ -126,6 +126,18 @@ class TestOutputs:
         found = made(model, images(9, 8, 16))
         assert found.scores[0].sqnr_db == max(item.outputs["label"] for item in found.scores)
 
+    def test_a_method_that_gets_more_labels_wrong_is_not_kept(self) -> None:
+        """Shares differ by less than one: half a decibel's worth would call all of them alike."""
+        model = named(network(LABELLED, WEIGHTS))
+        del model.graph.outputs[0]
+        feeds = [{"x": normal(64, 16, seed=seed)} for seed in range(24)]
+        feeds[0]["x"][0, 0] = 600.0
+        found = made(model, Samples.of_arrays(feeds), correct=False)
+        shares = {item.method: item.sqnr_db for item in found.scores}
+        assert all(item.is_share for item in found.scores)
+        assert shares["minmax"] < max(shares.values()) - 0.01, "the case is no case"
+        assert shares[found.plan.account["method"]] >= max(shares.values()) - 0.005
+
     def test_another_number_of_findings_is_a_score_too(self) -> None:
         model, samples = named(network(FOUND, WEIGHTS)), images(9, 400, 16)
         found = made(model, samples)
