@@ -76,6 +76,13 @@ class _Running:
 
 def take_account(source: str, kind: str, feeds: Iterable[tuple[str, Feed]]) -> SamplesAccount:
     """Read named feeds once, holding one at a time, and tell what they are."""
+    return account_and_outliers(source, kind, feeds)[0]
+
+
+def account_and_outliers(
+    source: str, kind: str, feeds: Iterable[tuple[str, Feed]]
+) -> tuple[SamplesAccount, dict[int, str]]:
+    """Return the account, and which samples it calls outliers, by their place, with the words."""
     digest = hashlib.sha256()
     running: dict[str, _Running] = {}
     findings: list[str] = []
@@ -89,9 +96,12 @@ def take_account(source: str, kind: str, feeds: Iterable[tuple[str, Feed]]) -> S
             if array.dtype.kind in "biuf":
                 running.setdefault(name, _Running(dtype_name(array.dtype))).add(array)
                 findings += _suspicions(sample, name, array)
+    outliers: dict[int, str] = {}
     for name, seen in running.items():
-        findings += _outliers(samples, name, seen.magnitudes)
-    return SamplesAccount(
+        for index, reason in _outliers(name, seen.magnitudes).items():
+            findings.append(f"sample {samples[index]}: {reason}")
+            outliers.setdefault(index, reason)
+    account = SamplesAccount(
         source=source,
         kind=kind,
         count=len(samples),
@@ -99,6 +109,7 @@ def take_account(source: str, kind: str, feeds: Iterable[tuple[str, Feed]]) -> S
         inputs=tuple(seen.range_of(name) for name, seen in running.items()),
         findings=tuple(findings),
     )
+    return account, outliers
 
 
 def _content(array: Array) -> bytes:
@@ -119,13 +130,13 @@ def _suspicions(sample: str, name: str, array: Array) -> list[str]:
     return found
 
 
-def _outliers(samples: list[str], name: str, magnitudes: list[float]) -> list[str]:
+def _outliers(name: str, magnitudes: list[float]) -> dict[int, str]:
     median = float(np.median(magnitudes)) if magnitudes else 0.0
     if len(magnitudes) < 3 or median == 0.0:
-        return []
-    return [
-        f"sample {sample}: input {name!r} reaches {magnitude:.4g}, "
+        return {}
+    return {
+        index: f"input {name!r} reaches {magnitude:.4g}, "
         f"{magnitude / median:.3g} times the median sample"
-        for sample, magnitude in zip(samples, magnitudes, strict=False)
+        for index, magnitude in enumerate(magnitudes)
         if magnitude > OUTLIER_FACTOR * median
-    ]
+    }

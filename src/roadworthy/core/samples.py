@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from roadworthy.core.account import SamplesAccount, take_account
+from roadworthy.core.account import SamplesAccount, account_and_outliers
 from roadworthy.core.errors import InputError, SamplesError
 from roadworthy.core.signature import Array, Dim, Feed, Signature
 
@@ -52,7 +52,7 @@ class Samples(Sequence[Feed]):
         self.source = source
         self.kind = kind
         self.items = tuple(items)
-        self._account: SamplesAccount | None = None
+        self._account: tuple[SamplesAccount, dict[int, str]] | None = None
 
     @classmethod
     def of_arrays(cls, feeds: Sequence[Feed], *, source: str = "arrays") -> Samples:
@@ -82,8 +82,15 @@ class Samples(Sequence[Feed]):
 
     def account(self) -> SamplesAccount:
         """Read every sample once and tell what they are: digest, ranges, suspicious ones."""
+        return self._read()[0]
+
+    def outliers(self) -> Mapping[int, str]:
+        """Return the samples that are far beyond the median one, by their place, and in words."""
+        return self._read()[1]
+
+    def _read(self) -> tuple[SamplesAccount, dict[int, str]]:
         if self._account is None:
-            self._account = take_account(
+            self._account = account_and_outliers(
                 self.source, self.kind, ((item.name, item.load()) for item in self.items)
             )
         return self._account

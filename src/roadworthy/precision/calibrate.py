@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from roadworthy.precision.segments import SegmentedNetwork
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-SCHEMA = "roadworthy/calibration/1"
+SCHEMA = "roadworthy/calibration/2"
 # Unfinished work is written this often.
 _SAVE_SECONDS = 30.0
 _MOST_FINDINGS = 20
@@ -47,6 +47,7 @@ class Calibration:
         tensors: by name.
         seconds: what it took.
         quantises: for INT8; False where the ranges only tell what FP16 can hold.
+        wild: samples whose inputs are outliers among all that were given, in words.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Calibration:
     tensors: Mapping[str, Observed]
     seconds: float
     quantises: bool = True
+    wild: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -91,6 +93,11 @@ class Calibration:
             f"sample {sample}: an outlier, tensor {tensor!r} reaches {magnitude:.4g}; min-max "
             "covers it, the other methods may clip it"
             for sample, (magnitude, tensor) in outliers.items()
+        ]
+        found += [
+            f"sample {sample}: an outlier, {reason}"
+            for sample, reason in self.wild.items()
+            if sample not in outliers and sample not in self.skipped
         ]
         more = len(found) - _MOST_FINDINGS
         return found[:_MOST_FINDINGS] + ([f"… and {more} more"] if more > 0 else [])

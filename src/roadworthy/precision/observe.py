@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 from roadworthy.core.signature import Array
 from roadworthy.precision.histogram import Histogram
 
-# A sample whose largest magnitude is so many times the median sample's is named. Magnitudes are
-# counted by powers of two, so the median is known to a factor of two.
+# A sample whose largest magnitude is more than so many times the median sample's is named.
+# Magnitudes are counted by sixteenths of a power of two, and the median is rounded up: to be named
+# for sure takes 17 times.
 OUTLIER_FACTOR = 16.0
 # So many of the largest samples are kept by name.
 _MOST_NAMED = 4
-_MAGNITUDES = 280  # float32 exponents, from 2**-150 on
-_FIRST_MAGNITUDE = -150
+_FIRST_MAGNITUDE = -150  # float32 exponents, from 2**-150 on
+_PARTS = 16
+_MAGNITUDES = 280 * _PARTS
 # What stays below is zero to INT8: the product of two scales must be a normal float32 number.
 _LEAST_RANGE = 2.0**-54
 
@@ -90,8 +93,12 @@ class Observed:
         return float(low.min()), float(high.max())
 
     def _name(self, magnitude: float, sample: str) -> None:
-        exponent = int(np.frexp(magnitude)[1]) if magnitude > 0 else _FIRST_MAGNITUDE
-        self._magnitudes[np.clip(exponent - _FIRST_MAGNITUDE, 0, _MAGNITUDES - 1)] += 1
+        # From 1/2 on, below 1: exact, so that it is the same everywhere.
+        mantissa, exponent = math.frexp(magnitude)
+        part = int((mantissa - 0.5) * 2 * _PARTS)
+        # The first is for zero.
+        place = 1 + (exponent - _FIRST_MAGNITUDE) * _PARTS + part if magnitude > 0 else 0
+        self._magnitudes[min(max(place, 0), _MAGNITUDES - 1)] += 1
         self.largest.append((magnitude, sample))
         # By name where magnitudes are equal: the order of the samples must not matter.
         self.largest.sort(key=lambda item: (-item[0], item[1]))
@@ -123,7 +130,8 @@ class Observed:
         if middle == 0:
             # The median sample is all zeros: nothing to compare with.
             return []
-        median = float(np.ldexp(1.0, middle + _FIRST_MAGNITUDE))
+        exponent, part = divmod(middle - 1, _PARTS)
+        median = math.ldexp(0.5 + (part + 1) / (2 * _PARTS), exponent + _FIRST_MAGNITUDE)
         return [item for item in self.largest if item[0] > OUTLIER_FACTOR * median]
 
     def to_arrays(self) -> dict[str, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,35 +146,41 @@ class Split:
         seen: what ranges and corrections come from.
         held_back: what they are compared on; the same ones where there are too few.
         notes: what a reader must know about the comparison.
+        wild: the outliers among all, by name, in words: they are seen, and judge nothing.
     """
 
     seen: Samples
     held_back: Samples
     notes: tuple[str, ...] = ()
+    wild: Mapping[str, str] = field(default_factory=dict)
 
 
 def split(samples: Samples) -> Split:
-    """Hold some samples back, from all over the data."""
+    """Hold some samples back, from all over the data: none that is an outlier among all."""
+    outliers = samples.outliers()
+    wild = {samples.items[index].name: reason for index, reason in outliers.items()}
+
+    def judges(index: int) -> bool:
+        # With a NaN every method is as bad; calibration leaves such a sample out, and names it.
+        return index not in outliers and unfit(samples[index]) is None
+
     if len(samples) < 4:
         note = f"{len(samples)} samples: the methods were compared on what they were calibrated on"
-        usable = [item for item in samples.items if unfit(item.load()) is None]
+        usable = [item for index, item in enumerate(samples.items) if judges(index)]
         # Where none is usable, calibration says so, sample by sample.
-        return Split(samples, _of(samples, usable or samples.items), (note,))
+        return Split(samples, _of(samples, usable or samples.items), (note,), wild)
     # Of few samples every fourth: one alone would be no judge.
     step = _HELD_BACK_EVERY if len(samples) >= _FEW_SAMPLES else _HELD_BACK_EVERY // 2
     chosen = range(step // 2, len(samples), step)[:_MOST_HELD_BACK]
-    # With a NaN every method is as bad; calibration leaves such a sample out, and names it.
-    nearest = (
-        next((i for i in range(first, len(samples))[:step] if unfit(samples[i]) is None), None)
-        for first in chosen
-    )
+    nearest = (next(filter(judges, range(first, len(samples))[:step]), None) for first in chosen)
     held = {index for index in nearest if index is not None}
     if not held:
         # None is usable: calibration says so, sample by sample.
-        return Split(samples, samples)
+        return Split(samples, samples, wild=wild)
     return Split(
         _of(samples, [item for i, item in enumerate(samples.items) if i not in held]),
         _of(samples, [item for i, item in enumerate(samples.items) if i in held]),
+        wild=wild,
     )
 
 
@@ -216,6 +222,7 @@ def quantize(
         UsageError: an unknown method.
         InputError: all that would be quantised is zero on every sample.
     """
+    calibration = replace(calibration, wild=parts.wild)
     placing = _Placer(model, dialect, calibration, islands or {})
     unseen = parts.held_back if method == AUTO else parts.held_back[:_MOST_ON_TRIAL]
     judge = _Judge(model, signature, dialect, unseen)

@@ -80,6 +80,14 @@ class TestOutliers:
         observed = seen(*[normal(4, 4, seed=i) for i in range(9)], 1000 * normal(4, 4))
         assert [name for _, name in observed.outliers] == ["s9"]
 
+    @pytest.mark.parametrize("median", [1.0, 0.51, 1.99, 3e-12, 1e-40, 7e36])
+    def test_the_factor_is_what_is_said(self, median: float) -> None:
+        one = np.float32(median)
+        for factor, named in ((15.9, False), (17.1, True)):
+            odd = np.full(3, factor * one, np.float32)
+            observed = seen(*[np.full(3, one)] * 4, odd)
+            assert [name for _, name in observed.outliers] == ["s4"] * named
+
     def test_samples_alike_have_none(self) -> None:
         assert seen(*[normal(4, 4, seed=i) for i in range(9)]).outliers == []
 

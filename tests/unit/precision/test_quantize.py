@@ -64,6 +64,23 @@ class TestAuto:
         assert all(math.isfinite(item.sqnr_db) for item in found.scores)
         assert list(found.plan.account["skipped"]) == ["arrays#2"]
 
+    @pytest.mark.parametrize("wild", range(20))
+    def test_an_outlier_is_no_judge_either_and_is_named(self, wild: int) -> None:
+        samples = [{"x": normal(1, 8, 6, 6, seed=seed)} for seed in range(20)]
+        samples[wild]["x"] *= 1000
+        parts = split(Samples.of_arrays(samples))
+        assert f"arrays#{wild}" in [item.name for item in parts.seen.items]
+        assert len(parts.held_back) == 2
+        assert list(parts.wild) == [f"arrays#{wild}"]
+
+    @pytest.mark.parametrize("factor", [12, 1000])
+    def test_findings_name_an_outlier_once(self, factor: int) -> None:
+        samples = [{"x": normal(1, 8, 6, 6, seed=seed)} for seed in range(20)]
+        samples[4]["x"] *= factor
+        found = made(convnet8(), Samples.of_arrays(samples), method="minmax")
+        [said] = [item for item in found.plan.account["findings"] if "arrays#4: an outl" in item]
+        assert ("tensor" if factor > 16 else "input 'x'") in said
+
     @pytest.mark.parametrize("correct", [False, True])
     def test_a_score_is_what_numpy_says(self, correct: bool) -> None:
         model, samples = convnet8(), images(12)
