@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 LOWERED = "lowered.onnx"
 """The graph that an engine of reduced precision was built from, among the engine's files."""
+SAMPLES = "samples"
+"""The source of a calibration with the samples that also judge."""
 # What is taken back to float when a runtime can't build a plan or computes it wrongly: each stands
 # for a family of kernels that was seen to fail or that others don't agree on.
 _SUSPECTS = ("MatMul", "Gemm", "Add", "Mul", "Concat", "ConvTranspose")
@@ -216,7 +218,7 @@ class Lowering:
                 threads=self._request.threads,
                 progress=progress,
             )
-            self._observed = calibration, parts
+            self._observed = self._told(calibration), parts
         return self._observed
 
     def _ranges(self, progress: Progress) -> Calibration:
@@ -235,8 +237,13 @@ class Lowering:
                 threads=self._request.threads,
                 progress=progress,
             )
-            self._ranged = replace(ranged, quantises=False)
+            self._ranged = replace(self._told(ranged), quantises=False)
         return self._ranged
+
+    def _told(self, calibration: Calibration) -> Calibration:
+        """Return it with the source to tell: the samples that judge too are called just that."""
+        own = self._samples is self._evidence.samples
+        return replace(calibration, source=SAMPLES) if own else calibration
 
     def _stating(self, progress: Progress) -> Stated:
         if self._stated is None:

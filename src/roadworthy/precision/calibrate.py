@@ -48,6 +48,9 @@ class Calibration:
         seconds: what it took.
         quantises: for INT8; False where the ranges only tell what FP16 can hold.
         wild: samples whose inputs are outliers among all that were given, in words.
+        source: where the samples come from, as the user gave it.
+        data_set: digest of all that were given, those that were held back too; empty where
+            `samples` are all.
     """
 
     model: str
@@ -58,6 +61,8 @@ class Calibration:
     seconds: float
     quantises: bool = True
     wild: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    data_set: str = ""
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -106,10 +111,15 @@ class Calibration:
         """Return what a certificate says about it."""
         return {
             "model": self.model,
+            "source": self.source,
+            "data_set": self.data_set or self.samples,
             "samples": self.samples,
             "count": self.count,
             "skipped": dict(self.skipped),
             "tensors": len(self.tensors),
+            "ranges": {
+                name: [_short(low), _short(high)] for name, (low, high) in self.ranges.items()
+            },
             "dead_channels": {
                 name: seen.dead_channels
                 for name, seen in self.tensors.items()
@@ -187,7 +197,13 @@ def calibrate(
         state.skipped,
         state.tensors,
         state.seconds,
+        source=samples.source,
     )
+
+
+def _short(value: float) -> float:
+    """Return a number to read, of six digits: nothing is computed with it."""
+    return float(f"{value:.6g}")
 
 
 class _State:

@@ -147,18 +147,21 @@ class Split:
         held_back: what they are compared on; the same ones where there are too few.
         notes: what a reader must know about the comparison.
         wild: the outliers among all, by name, in words: they are seen, and judge nothing.
+        data_set: digest of all.
     """
 
     seen: Samples
     held_back: Samples
     notes: tuple[str, ...] = ()
     wild: Mapping[str, str] = field(default_factory=dict)
+    data_set: str = ""
 
 
 def split(samples: Samples) -> Split:
     """Hold some samples back, from all over the data: none that is an outlier among all."""
     outliers = samples.outliers()
     wild = {samples.items[index].name: reason for index, reason in outliers.items()}
+    whole = samples.account().digest
 
     def judges(index: int) -> bool:
         # With a NaN every method is as bad; calibration leaves such a sample out, and names it.
@@ -168,7 +171,7 @@ def split(samples: Samples) -> Split:
         note = f"{len(samples)} samples: the methods were compared on what they were calibrated on"
         usable = [item for index, item in enumerate(samples.items) if judges(index)]
         # Where none is usable, calibration says so, sample by sample.
-        return Split(samples, _of(samples, usable or samples.items), (note,), wild)
+        return Split(samples, _of(samples, usable or samples.items), (note,), wild, whole)
     # Of few samples every fourth: one alone would be no judge.
     step = _HELD_BACK_EVERY if len(samples) >= _FEW_SAMPLES else _HELD_BACK_EVERY // 2
     chosen = range(step // 2, len(samples), step)[:_MOST_HELD_BACK]
@@ -176,11 +179,13 @@ def split(samples: Samples) -> Split:
     held = {index for index in nearest if index is not None}
     if not held:
         # None is usable: calibration says so, sample by sample.
-        return Split(samples, samples, wild=wild)
+        return Split(samples, samples, (), wild, whole)
     return Split(
         _of(samples, [item for i, item in enumerate(samples.items) if i not in held]),
         _of(samples, [item for i, item in enumerate(samples.items) if i in held]),
-        wild=wild,
+        (),
+        wild,
+        whole,
     )
 
 
@@ -222,7 +227,7 @@ def quantize(
         UsageError: an unknown method.
         InputError: all that would be quantised is zero on every sample.
     """
-    calibration = replace(calibration, wild=parts.wild)
+    calibration = replace(calibration, wild=parts.wild, data_set=parts.data_set)
     placing = _Placer(model, dialect, calibration, islands or {})
     unseen = parts.held_back if method == AUTO else parts.held_back[:_MOST_ON_TRIAL]
     judge = _Judge(model, signature, dialect, unseen)

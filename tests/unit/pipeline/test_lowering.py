@@ -114,6 +114,7 @@ class TestOnePassForAll:
         assert {item["node"] for item in account["exceptions"]} == {"first", "up", "last"}
         assert all(item["why"] for item in account["exceptions"])
         assert account["calibration"]["count"] == 3
+        assert account["calibration"]["source"] == "samples"
         assert account["held_back"] == 1
         assert len(account["scores"]) == 4
         assert all(limit.limit <= QUANTISED_CEILING for limit in lowered.limits.values())

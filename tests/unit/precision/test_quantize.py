@@ -175,6 +175,25 @@ class TestOutputs:
         assert found.scores[0].outputs["where"] == 1.0
 
 
+def test_the_account_tells_the_data_and_what_was_seen_of_it() -> None:
+    samples = images(20)
+    found = made(convnet8(), samples)
+    account = found.account()["calibration"]
+    assert account["source"] == "arrays"
+    assert account["data_set"] == samples.account().digest
+    assert account["samples"] == split(samples).seen.account().digest != account["data_set"]
+    assert account["ranges"].keys() == {
+        item.tensor for item in found.plan.tensors if not item.weight
+    }
+    low, high = account["ranges"]["r1"]
+    assert low == 0.0
+    [r1] = [item for item in found.plan.tensors if item.tensor == "r1"]
+    if account["method"] == "minmax":
+        assert high == pytest.approx(r1.scale[0] * 255, rel=1e-5)
+    assert len(f"{high:.9g}") <= 8
+    json.dumps(account, allow_nan=False)
+
+
 class TestIslands:
     def test_they_stay_float_with_the_reason(self) -> None:
         model = convnet8()
