@@ -27,7 +27,7 @@ from roadworthy.precision.half import plan_half, to_half
 from roadworthy.precision.mixed import with_half_rest
 from roadworthy.precision.placement import Placement, place
 from roadworthy.precision.plan import PrecisionPlan
-from roadworthy.precision.quantize import Split, named, observe, quantize, split
+from roadworthy.precision.quantize import Split, judges_for, named, observe, quantize, split
 from roadworthy.precision.scoring import LITERAL, PLAIN
 from roadworthy.precision.typed import is_float, typed_copy
 from roadworthy.verify.answers import Progress, TrustedAnswers
@@ -209,7 +209,7 @@ class Lowering:
                     dialects[self._dialect(target)] = None
             model = self._model()
             placements = [place(model, dialect) for dialect in dialects]
-            parts = split(self._samples)
+            parts = split(self._samples, judges_for(model, placements, self._request.method))
             calibration = observe(
                 model,
                 placements,

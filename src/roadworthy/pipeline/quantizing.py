@@ -18,7 +18,7 @@ from roadworthy.pipeline.lowering import dialect_of, nothing_to_quantise
 from roadworthy.pipeline.request import CALIBRATIONS, DEFAULT_TARGET
 from roadworthy.precision.calibrate import Calibration, calibrate
 from roadworthy.precision.placement import place
-from roadworthy.precision.quantize import Quantization, named, quantize, split
+from roadworthy.precision.quantize import Quantization, judges_for, named, quantize, split
 from roadworthy.precision.trtcache import cached_tensors, calibration_cache
 from roadworthy.source.opening import open_onnx
 from roadworthy.verify.answers import Progress, silent
@@ -126,7 +126,9 @@ def run_quantize(
             where=model,
             remedy="leave it in FP32: there is nothing to gain",
         )
-    parts = split(found)
+    # A cache holds scales alone.
+    correct = emit == "onnx"
+    parts = split(found, judges_for(graph, [placement], method, correct=correct))
     # One pass shows what the plan wants and what a cache holds beyond it.
     cached = cached_tensors(graph) if emit == "trt-cache" else []
     calibration = calibrate(
@@ -145,8 +147,7 @@ def run_quantize(
         calibration,
         parts,
         method=method,
-        # A cache holds scales alone.
-        correct=emit == "onnx",
+        correct=correct,
         threads=threads,
         progress=progress,
     )

@@ -24,6 +24,7 @@ from roadworthy.precision.calibrate import Progress, unfit
 from roadworthy.precision.dialect import COMPUTE
 from roadworthy.precision.lower import rounded
 from roadworthy.precision.operands import channel_axis
+from roadworthy.precision.placement import Placement
 from roadworthy.precision.plan import Correction, PrecisionPlan
 from roadworthy.precision.scales import weight_array
 from roadworthy.precision.segments import SegmentedNetwork
@@ -54,7 +55,7 @@ def corrections(
         model: FP32, the one that `plan` was made for; left as it is.
         plan: INT8.
         samples: the real ones that it was calibrated with; at most `MOST_SAMPLES`, from all over,
-            are run.
+            are run. Which ones is by their position.
         threads: of one inference; None takes what this process may use.
         progress: told what is being done.
 
@@ -187,6 +188,15 @@ class _Twins:
         self._graph.insert_after(self._last, node)
         self._last = node
         return node.outputs[0]
+
+
+def any_to_correct(model: ir.Model, placement: Placement) -> bool:
+    """Tell whether a node that would run in INT8 has a bias that could be corrected."""
+    int8 = {item.node for item in placement.decisions if item.dtype == "int8"}
+    return any(
+        node.op_type in COMPUTE and node.name in int8 and own_bias(node) is not None
+        for node in model.graph
+    )
 
 
 def own_bias(node: ir.Node) -> ir.Value | None:

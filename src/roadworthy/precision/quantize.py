@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from roadworthy.core.errors import InputError
 from roadworthy.core.samples import Sample, Samples
 from roadworthy.core.signature import Answers, Signature
-from roadworthy.precision.bias import corrections
+from roadworthy.precision.bias import any_to_correct, corrections
 from roadworthy.precision.calibrate import Calibration, Progress, calibrate, unfit
 from roadworthy.precision.dialect import Dialect
 from roadworthy.precision.lower import lower
@@ -29,6 +29,10 @@ AUTO = "auto"
 _HELD_BACK_EVERY = 8
 _MOST_HELD_BACK = 8
 _FEW_SAMPLES = 16
+BY_POSITION = (
+    "by position: in another order other samples are held back, and others correct biases; the "
+    "ranges of those that calibrate are the same in any order"
+)
 # Methods that score so near to each other on a few samples are alike.
 _ALIKE_DB = 0.5
 _ALIKE_SHARE = 0.005
@@ -73,7 +77,8 @@ class Quantization:
         model: the graph with Q/DQ in it.
         plan: which node and tensor runs in which dtype, and why.
         scores: of the methods, best first; none where the method was given.
-        held_back: how many samples the scores come from.
+        held_back: how many samples didn't calibrate, and the scores come from; where there are too
+            few to hold any back, how many the scores come from.
         biases: whether correcting biases paid; None where there are none to correct.
         notes: what a reader must know about the comparison.
     """
@@ -100,6 +105,7 @@ class Quantization:
                 for item in self.scores
             ],
             "held_back": self.held_back,
+            "split": BY_POSITION,
             "bias_correction": None if self.biases is None else asdict(self.biases),
             "notes": list(self.notes),
         }
@@ -144,7 +150,8 @@ class Split:
 
     Attributes:
         seen: what ranges and corrections come from.
-        held_back: what they are compared on; the same ones where there are too few.
+        held_back: what they are compared on; the same ones where there are too few, or where
+            nothing is to be compared.
         notes: what a reader must know about the comparison.
         wild: the outliers among all, by name, in words: they are seen, and judge nothing.
         data_set: digest of all.
@@ -157,8 +164,30 @@ class Split:
     data_set: str = ""
 
 
-def split(samples: Samples) -> Split:
-    """Hold some samples back, from all over the data: none that is an outlier among all."""
+def judges_for(
+    model: ir.Model, placements: Iterable[Placement], method: str, *, correct: bool = True
+) -> int:
+    """Return how many samples are of use held back, for `split`.
+
+    Methods are compared on them. Where one is given, they only tell whether correcting biases pays,
+    and there may be none to correct.
+    """
+    if method == AUTO:
+        return _MOST_HELD_BACK
+    tried = correct and any(any_to_correct(model, placement) for placement in placements)
+    return _MOST_ON_TRIAL if tried else 0
+
+
+def split(samples: Samples, most: int = _MOST_HELD_BACK) -> Split:
+    """Hold some samples back, from all over the data: none that is an outlier among all.
+
+    Which ones is by their position, so their order matters here, as it does to which ones biases
+    are corrected with. It doesn't to the ranges of those that are seen.
+
+    Args:
+        samples: all that were given.
+        most: how many to hold back at most, see `judges_for`.
+    """
     outliers = samples.outliers()
     wild = {samples.items[index].name: reason for index, reason in outliers.items()}
     whole = samples.account().digest
@@ -167,6 +196,8 @@ def split(samples: Samples) -> Split:
         # With a NaN every method is as bad; calibration leaves such a sample out, and names it.
         return index not in outliers and unfit(samples[index]) is None
 
+    if most == 0:
+        return Split(samples, samples, (), wild, whole)
     if len(samples) < 4:
         note = f"{len(samples)} samples: the methods were compared on what they were calibrated on"
         usable = [item for index, item in enumerate(samples.items) if judges(index)]
@@ -174,7 +205,8 @@ def split(samples: Samples) -> Split:
         return Split(samples, _of(samples, usable or samples.items), (note,), wild, whole)
     # Of few samples every fourth: one alone would be no judge.
     step = _HELD_BACK_EVERY if len(samples) >= _FEW_SAMPLES else _HELD_BACK_EVERY // 2
-    chosen = range(step // 2, len(samples), step)[:_MOST_HELD_BACK]
+    step = max(step, -(-len(samples) // most))
+    chosen = range(step // 2, len(samples), step)
     nearest = (next(filter(judges, range(first, len(samples))[:step]), None) for first in chosen)
     held = {index for index in nearest if index is not None}
     if not held:
@@ -229,7 +261,8 @@ def quantize(
     """
     calibration = replace(calibration, wild=parts.wild, data_set=parts.data_set)
     placing = _Placer(model, dialect, calibration, islands or {})
-    unseen = parts.held_back if method == AUTO else parts.held_back[:_MOST_ON_TRIAL]
+    apart = parts.held_back is not parts.seen
+    unseen = parts.held_back if apart or method == AUTO else parts.held_back[:_MOST_ON_TRIAL]
     judge = _Judge(model, signature, dialect, unseen)
     scores: list[MethodScore] = []
     for index, name in enumerate(METHODS if method == AUTO else ()):
@@ -250,7 +283,8 @@ def quantize(
         plan = better if kept else plan
     ranked = tuple(sorted(scores, key=lambda score: -score.sqnr_db))
     lowered = lower(model, plan, dialect)
-    return Quantization(lowered, plan, ranked, len(unseen), trial, parts.notes)
+    held_back = len(unseen) if apart or scores or trial else 0
+    return Quantization(lowered, plan, ranked, held_back, trial, parts.notes)
 
 
 class _Placer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +16,7 @@ from roadworthy.graph.signature import signature_of
 from roadworthy.precision.dialect import dialect_for
 from roadworthy.precision.methods import METHODS
 from roadworthy.precision.placement import ISLAND, NO_RANGE, place
-from roadworthy.precision.quantize import Quantization, named, observe, quantize, split
+from roadworthy.precision.quantize import Quantization, judges_for, named, observe, quantize, split
 from roadworthy.precision.scales import DROWNED
 from roadworthy.precision.scoring import literal_answers
 from tests.models import network, normal
@@ -315,6 +316,46 @@ def test_split_loses_and_doubles_nothing(count) -> None:
         assert sorted(one + other) == sorted(f"s{i}" for i in range(count))
         assert 1 <= len(other) <= 8
         assert parts.notes == ()
+
+
+@pytest.mark.parametrize("count", [4, 16, 20, 64, 65, 200])
+def test_no_more_are_held_back_than_are_of_use(count: int) -> None:
+    feed = images(1).items[0]
+    samples = Samples("here", "arrays", [replace(feed, name=f"s{i}") for i in range(count)])
+    for most in (4, 8):
+        held = [int(item.name[1:]) for item in split(samples, most).held_back.items]
+        assert 1 <= len(held) <= most
+        assert held[-1] >= count // 2, "they come from all over the data"
+    none = split(samples, 0)
+    assert none.seen is none.held_back is samples
+
+
+@pytest.mark.parametrize(
+    ("method", "biased", "correct", "wanted"),
+    [
+        ("auto", False, False, 8),
+        ("minmax", True, True, 4),
+        ("minmax", True, False, 0),
+        ("minmax", False, True, 0),
+    ],
+)
+def test_where_a_method_is_given_only_biases_need_judges(method, biased, correct, wanted) -> None:
+    model = convnet8() if biased else named(network(LABELLED, WEIGHTS))
+    samples = images(64) if biased else images(64, 2, 16)
+    dialect = dialect_for("onnxruntime")
+    placements = [place(model, dialect)]
+    most = judges_for(model, placements, method, correct=correct)
+    assert most == wanted
+    parts = split(samples, most)
+    seen = observe(model, placements, parts.seen, method=method, threads=1, progress=quiet)
+    found = quantize(
+        model, signature_of(model), dialect, seen, parts,
+        method=method, correct=correct, threads=1, progress=quiet,
+    )  # fmt: skip
+    account = found.account()
+    assert account["calibration"]["count"] + account["held_back"] == 64
+    assert account["held_back"] == wanted
+    assert account["split"].startswith("by position")
 
 
 def test_names_are_given_where_there_are_none() -> None:
