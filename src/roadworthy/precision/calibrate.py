@@ -22,6 +22,7 @@ from roadworthy.core.samples import Samples, read_npz
 from roadworthy.core.signature import Feed
 from roadworthy.graph.serial import digest, to_files
 from roadworthy.precision.observe import Observed
+from roadworthy.precision.operands import data_axis
 from roadworthy.precision.segments import SegmentedNetwork
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ def calibrate(
         "model": digest(to_files(model, "model.onnx")),
         "samples": samples.account().digest,
         "tensors": sorted(tensors),
+        "axes": _axes(model, tensors),
         "histograms": histograms,
     }
     state = _State(head) if keep is None or not keep.exists() else _State.load(keep, head)
@@ -201,6 +203,14 @@ def calibrate(
     )
 
 
+def _axes(model: ir.Model, tensors: Sequence[str]) -> dict[str, int]:
+    """Return the axis of the channels of every tensor of which it is known."""
+    values = (*model.graph.inputs, *(value for node in model.graph for value in node.outputs))
+    wanted = set(tensors)
+    axes = {value.name or "": data_axis(value) for value in values if value.name in wanted}
+    return {name: axis for name, axis in sorted(axes.items()) if axis is not None}
+
+
 def _short(value: float) -> float:
     """Return a number to read, of six digits: nothing is computed with it."""
     return float(f"{value:.6g}")
@@ -214,7 +224,9 @@ class _State:
         self.done = 0
         self.seconds = 0.0
         self.skipped: dict[str, str] = {}
-        self.tensors = {name: Observed(name) for name in head["tensors"]}
+        self.tensors = {
+            name: Observed(name, axis=head["axes"].get(name)) for name in head["tensors"]
+        }
         if not head["histograms"]:
             for seen in self.tensors.values():
                 seen.histogram = None
@@ -252,6 +264,7 @@ class _State:
                 state.tensors[name] = Observed.from_arrays(
                     name,
                     {key.removeprefix(own): v for key, v in arrays.items() if key.startswith(own)},
+                    state.tensors[name].axis,
                 )
         except (InputError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
             reason = error.what if isinstance(error, InputError) else error
@@ -265,7 +278,7 @@ class _State:
                     where=str(path),
                     remedy="name another file, or remove it to calibrate anew",
                 )
-        if any(found.get(key) != head[key] for key in ("schema", "tensors", "histograms")):
+        if any(found.get(key) != head[key] for key in ("schema", "tensors", "axes", "histograms")):
             raise InputError(
                 "this calibration observed other tensors, for other methods, or is of another "
                 "version",

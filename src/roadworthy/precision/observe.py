@@ -35,8 +35,9 @@ class Observed:
         count: finite values.
         bad: NaN and infinite values, which count nowhere else.
         histogram: of the finite values; None where only ranges were asked for.
-        channel_low: smallest value per channel (axis 1), float32; None for tensors without one,
-            empty where axis 1 has another size in another sample.
+        axis: of the channels, 1 or the last one (-1); None where it isn't known.
+        channel_low: smallest finite value per channel, float32, NaN before the first; None for
+            tensors without channels, empty where their axis has another size in another sample.
         channel_high: largest value per channel.
         largest: the samples of the largest magnitudes, as (magnitude, sample name), descending.
     """
@@ -47,6 +48,7 @@ class Observed:
     count: int = 0
     bad: int = 0
     histogram: Histogram | None = field(default_factory=Histogram)
+    axis: int | None = 1
     channel_low: Array | None = None
     channel_high: Array | None = None
     largest: list[tuple[float, str]] = field(default_factory=list)
@@ -76,21 +78,25 @@ class Observed:
 
     def _channels(self, values: Array) -> tuple[float, float]:
         """Return the range, keeping it per channel where there are channels."""
-        if values.ndim < 3:
+        if self.axis is None or values.ndim < 2:
             return float(values.min()), float(values.max())
-        flat = values.reshape(*values.shape[:2], -1)
-        low, high = flat.min(axis=(0, 2)), flat.max(axis=(0, 2))
+        low, high = _by_channel(values, self.axis)
+        # min and max hand NaN on, so that the caller sees it.
+        whole = float(low.min()), float(high.max())
+        if not np.isfinite(whole).all():
+            # One odd pixel says nothing about its channel.
+            good = np.where(np.isfinite(values), values, np.float32(np.nan))
+            low, high = _by_channel(good, self.axis, np.fmin, np.fmax)
         if self.channel_low is None or self.channel_high is None:
             self.channel_low, self.channel_high = low, high
         elif self.channel_low.shape == low.shape:
-            self.channel_low = np.minimum(self.channel_low, low)
-            self.channel_high = np.maximum(self.channel_high, high)
+            self.channel_low = np.fmin(self.channel_low, low)
+            self.channel_high = np.fmax(self.channel_high, high)
         else:
             # An axis whose size varies, such as time, is none of channels. Empty for good: which
             # sample came first must not matter.
             self.channel_low = self.channel_high = np.empty(0, np.float32)
-        # min and max hand NaN on, so that the caller sees it.
-        return float(low.min()), float(high.max())
+        return whole
 
     def _name(self, magnitude: float, sample: str) -> None:
         # From 1/2 on, below 1: exact, so that it is the same everywhere.
@@ -118,6 +124,9 @@ class Observed:
     def dead_channels(self) -> int:
         """Channels that never changed: the same value everywhere in every sample."""
         if self.channel_low is None or self.channel_high is None:
+            return 0
+        if self.count <= self.channel_low.size:
+            # Of one value nobody can tell whether it changes.
             return 0
         return int((self.channel_low == self.channel_high).sum())
 
@@ -152,7 +161,7 @@ class Observed:
         return arrays
 
     @classmethod
-    def from_arrays(cls, tensor: str, arrays: dict[str, Array]) -> Observed:
+    def from_arrays(cls, tensor: str, arrays: dict[str, Array], axis: int | None = 1) -> Observed:
         """Read what `to_arrays` wrote; raises KeyError or ValueError for anything else."""
         histogram = None
         if "histogram" in arrays:
@@ -167,8 +176,20 @@ class Observed:
             int(arrays["counts"][0]),
             int(arrays["counts"][1]),
             histogram,
+            axis,
             arrays.get("channel_low"),
             arrays.get("channel_high"),
             [(float(magnitude), str(sample)) for magnitude, sample in largest],
             np.asarray(arrays["magnitudes"], np.int64).copy(),
         )
+
+
+def _by_channel(
+    values: Array, axis: int, least: np.ufunc = np.minimum, most: np.ufunc = np.maximum
+) -> tuple[Array, Array]:
+    """Return the smallest and the largest value of every channel, which lie on axis 1 or -1."""
+    if axis == 1:
+        flat = values.reshape(*values.shape[:2], -1)
+        return least.reduce(flat, axis=(0, 2)), most.reduce(flat, axis=(0, 2))
+    flat = values.reshape(-1, values.shape[-1])
+    return least.reduce(flat, axis=0), most.reduce(flat, axis=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from roadworthy.precision.typed import is_float
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+# Activations, which leave every channel where it is.
+ACTIVATIONS = frozenset({"Clip", "Relu", "LeakyRelu", "Sigmoid"})
 # Below so many channels the units for INT8 aren't filled, and little is gained.
 TINY_CHANNELS = 8
 
@@ -88,6 +90,44 @@ def channel_axis(node: ir.Node, weight: ir.Value) -> int | None:
         transposed = node.attributes.get("transB")
         return 0 if transposed is not None and transposed.value else 1
     return rank - 1 if rank >= 2 else None
+
+
+def data_axis(value: ir.Value) -> int | None:
+    """Return the axis that a tensor has its channels on: 1 or the last one, -1.
+
+    It is told by what reads it and what gives it, an activation in between or not: Conv has them on
+    axis 1, Gemm and MatMul have them last. None where that tells nothing, or two things.
+    """
+    found = {_axis_of(*user) for user in _readers(value)}
+    producer = value.producer()
+    while producer is not None and operator(producer) in ACTIVATIONS:
+        before = producer.inputs[0]
+        producer = before.producer() if before is not None else None
+    if producer is not None:
+        found.add(_axis_of(producer, None))
+    found.discard(None)
+    return found.pop() if len(found) == 1 else None
+
+
+def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
+    """Yield what reads a tensor, behind activations, and as which input."""
+    for user in value.uses():
+        if operator(user.node) in ACTIVATIONS and user.idx == 0:
+            yield from _readers(user.node.outputs[0])
+        else:
+            yield user.node, user.idx
+
+
+def _axis_of(node: ir.Node, index: int | None) -> int | None:
+    """Return the axis of the channels in an input of a node, or in what it gives."""
+    if operator(node) not in COMPUTE or index not in (None, 0):
+        return None
+    if node.op_type in ("Conv", "ConvTranspose"):
+        return 1
+    if not is_weight(node.inputs[1]):
+        return None
+    transposed = node.attributes.get("transA")
+    return None if index == 0 and transposed is not None and transposed.value else -1
 
 
 def is_tiny(node: ir.Node, weight: ir.Value) -> bool:

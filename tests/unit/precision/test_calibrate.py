@@ -16,7 +16,7 @@ from roadworthy.core.samples import Samples, random_samples
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision import calibrate as module
 from roadworthy.precision.calibrate import Calibration, calibrate
-from tests.models import normal, perceptron
+from tests.models import network, normal, perceptron
 from tests.unit.precision.int8_made import convnet8, images, quiet
 
 TENSORS = ["x", "r1", "c2", "s", "y"]
@@ -68,6 +68,28 @@ def stop_after(count: int):
             raise KeyboardInterrupt
 
     return progress
+
+
+AXES = """g (float[2, 5, 8] x, float[1, 8, 6, 6] i) => (float[2, 5, 8] y, float[1, 8, 6, 6] j) {
+    a = MatMul(x, w)  r = Relu(a)  b = MatMul(r, w)  t = Transpose<perm = [0, 2, 1]>(x)
+    s = MatMul(a, t)  q = Softmax(s)  o = MatMul(q, b)  y = Identity(o)
+    c = Conv(i, k)  f = Relu(c)  p = Add(f, i)  j = Identity(p) }"""
+
+
+def test_the_axis_of_channels_is_that_of_what_reads_and_gives_a_tensor(tmp_path) -> None:
+    model = network(AXES, {"w": normal(8, 8), "k": normal(8, 8, 1, 1)})
+    samples = Samples.of_arrays([{"x": normal(2, 5, 8), "i": normal(1, 8, 6, 6)}] * 2)
+    keep = tmp_path / "kept.npz"
+    for _ in range(2):
+        found = calibrate(
+            model, samples, ["x", "a", "r", "b", "s", "o", "t", "i", "c", "f", "p"],
+            threads=1, keep=keep, progress=quiet,
+        )  # fmt: skip
+        axes = {name: seen.axis for name, seen in found.tensors.items()}
+        assert axes == {
+            **dict.fromkeys(["x", "a", "r", "b"], -1), **dict.fromkeys(["i", "c", "f"], 1),
+            **dict.fromkeys(["s", "o", "t", "p"], None),
+        }  # fmt: skip
 
 
 class TestInterrupted:

@@ -61,6 +61,42 @@ def test_dead_channels_never_change_in_any_sample() -> None:
     assert seen(first).dead_channels == 2
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("axis", [1, -1])
+def test_an_odd_pixel_neither_revives_nor_kills_its_channel(odd: float, axis: int) -> None:
+    first, second = normal(2, 4, 4, seed=1), normal(2, 4, 4, seed=2)
+    for array in (first, second):
+        np.moveaxis(array, axis, 0)[1] = 0.5
+    np.moveaxis(first, axis, 0)[1:3, 0, 0] = odd
+    for arrays in ((first, second), (second, first)):
+        observed = seen(*arrays, axis=axis)
+        assert observed.dead_channels == 1
+        assert observed.bad == 2
+
+
+def test_a_channel_without_any_finite_value_is_not_called_dead() -> None:
+    array = normal(2, 4, 3)
+    array[:, 1] = np.nan
+    assert seen(array).dead_channels == 0
+
+
+def test_channels_are_where_they_are_said_to_be() -> None:
+    array = normal(2, 5, 4)
+    array[:, :, 1:3] = 0.5  # features of a Gemm or MatMul
+    array[:, 3] = 0.7  # a token that is always the same is no channel
+    assert seen(array, axis=-1).dead_channels == 0
+    array[:, 3, 1:3] = 0.5
+    assert seen(array, axis=-1).dead_channels == 2
+    assert seen(array[0], axis=-1).dead_channels == 2
+    assert seen(array, axis=None).dead_channels == 0
+
+
+def test_one_value_of_each_channel_tells_nothing() -> None:
+    row = np.arange(4, dtype=np.float32)[None]
+    assert seen(row, axis=-1).dead_channels == 0
+    assert seen(row, row, axis=-1).dead_channels == 4
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_axis_of_varying_size_is_none_of_channels(order) -> None:
     arrays = [np.zeros((1, size, 4), np.float32) for size in (3, 5, 3, 3)][::order]
