@@ -137,6 +137,8 @@ class Lowering:
         first = self._quantised(given, dialect, {}, self._request.method, progress)
         failed = yield first
         method = str(first.account["calibration"]["method"])
+        rangeless = self._observations(progress)[0].rangeless
+        placed = place(model, dialect, None, rangeless)
         tried = {_what_runs(placed)}
         # What is in float already has a better reason.
         already = {one.node for one in placed.decisions if one.dtype != "int8"}
@@ -148,7 +150,7 @@ class Lowering:
                 for node in model.graph
                 if node.op_type in operators and node.name not in already
             }
-            repaired = place(model, dialect, islands)
+            repaired = place(model, dialect, islands, rangeless)
             if repaired.activations and _what_runs(repaired) not in tried:
                 tried.add(_what_runs(repaired))
                 failed = yield self._quantised(given, dialect, islands, method, progress)
