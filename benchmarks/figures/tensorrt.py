@@ -161,7 +161,9 @@ def full(record: Json) -> str:
 # What the table of precisions can't say itself.
 _BESIDE = (
     "The builds of this table shared the GPU (`--build-only`, a process per network): their times "
-    "are not those of a build alone, and TensorRT's choice of kernels may be slightly worse."
+    "are not those of a build alone, and TensorRT's choice of kernels may be slightly worse. The "
+    "UNet is at 16 instead of 64, where its last Concat would have 2^31 elements, one more than "
+    "TensorRT can number."
 )
 
 

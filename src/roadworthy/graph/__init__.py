@@ -1,1 +1,1 @@
-"""Questions to a graph; nothing here changes one."""
+"""Questions to a graph. Only `shapes.py` changes one: it states what follows from its inputs."""
