@@ -91,12 +91,19 @@ def command(bench: Bench, arguments: list[str], folder: Path) -> dict[str, Any]:
         env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
     )
     bench.record.say(f"  roadworthy {arguments[0]}: exit {done.returncode}")
-    text = (done.stdout + done.stderr).replace(str(folder), "OUT").replace(str(EXAMPLE), "unet")
+    text = _without_paths(bench, done.stdout + done.stderr, folder)
     print(text[-3000:], flush=True)
-    shown = json.dumps(arguments).replace(str(folder), "OUT").replace(str(EXAMPLE), "unet")
+    shown = _without_paths(bench, json.dumps(arguments), folder)
     return {
         "arguments": json.loads(shown),
         "exit_code": done.returncode,
         "seconds": round(time.monotonic() - began, 1),
         "text": text[-12000:],
     }
+
+
+def _without_paths(bench: Bench, text: str, folder: Path) -> str:
+    """Return a text in which nothing is of this machine alone."""
+    python = (bench.target.where or "").removeprefix("python=")
+    text = text.replace(python, "PYTHON_THAT_HAS_TENSORRT") if python else text
+    return text.replace(str(folder), "OUT").replace(str(EXAMPLE), "unet")
