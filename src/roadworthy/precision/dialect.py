@@ -107,8 +107,9 @@ _DIALECTS = {
         compute=COMPUTE - {"ConvTranspose"},
         left_out="TensorRT 8 can't build it in INT8 between others in INT8",
         stored=False,
-        # TensorRT 8 reads the scales of transposed convolutions along axis 0, which ONNX has the
-        # input channels on: github.com/NVIDIA/TensorRT issues 1694 and 2380.
+        # Early versions of 8 read scales of transposed convolutions along axis 0, where ONNX has
+        # the input channels (github.com/NVIDIA/TensorRT issues 1694 and 2380); 8.6.0 was seen to
+        # read axis 1, rightly. One scale is right on all of them.
         whole=frozenset({"ConvTranspose"}),
     ),
 }
