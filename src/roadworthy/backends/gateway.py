@@ -115,15 +115,13 @@ class Worker:
         self, files: Mapping[str, bytes], spec: Mapping[str, Any], say: Say = quiet
     ) -> BuildResult:
         """See `Place`."""
-        sent = {name: far.chunks(content) for name, content in files.items()}
-        result = self.ask("build", (sent, dict(spec)), CompileError, BUILD_SECONDS, say)
-        return BuildResult(far.joined(result["files"]), tuple(result["log"]), result["proof"])
+        result = self.ask("build", (dict(files), dict(spec)), CompileError, BUILD_SECONDS, say)
+        return BuildResult(result["files"], tuple(result["log"]), result["proof"])
 
     def open(self, files: Mapping[str, bytes], spec: Mapping[str, Any]) -> WorkerRunner:
         """See `Place`."""
         number = next(self._numbers)
-        sent = {name: far.chunks(content) for name, content in files.items()}
-        self.ask("open", (number, sent, dict(spec)), CompileError, BUILD_SECONDS)
+        self.ask("open", (number, dict(files), dict(spec)), CompileError, BUILD_SECONDS)
         runner = WorkerRunner(self, number)
         # Shared memory outlives processes: it must be given back even if nobody closes the runner.
         self._stack.callback(runner.release)
@@ -171,7 +169,6 @@ class Worker:
         try:
             far.post(self._channel, message)
         except (OSError, EOFError) as error:
-            self._is_cut = False
             self._died(error)
 
     def _reply(self, kind: type[RoadworthyError], seconds: float, say: Say) -> Any:
@@ -187,7 +184,6 @@ class Worker:
             except self._channel.TimeoutError as error:
                 self._hangs(seconds, time.monotonic() >= ends, error)
             except (EOFError, OSError, execnet.RemoteError) as error:
-                self._is_cut = False
                 self._died(error)
             if isinstance(message, bytes):
                 pieces.append(message)
@@ -228,6 +224,7 @@ class Worker:
 
     def _died(self, cause: BaseException) -> NoReturn:
         """Say how the process ended, with its last words."""
+        self._is_cut = False  # there is nobody whose answer could come late
         how, remedy = self._ending()
         words = self._last_words()
         raise DiedError(

@@ -128,18 +128,18 @@ class Host:
         """See `runtime.describe`."""
         return dict(self.module.describe(device))
 
-    def build(self, files: Dict[str, List[bytes]], spec: Dict[str, Any]) -> Dict[str, Any]:
-        """See `runtime.build`; contents come and go in chunks."""
-        result = self.module.build(joined(files), spec, self.say)
+    def build(self, files: Dict[str, bytes], spec: Dict[str, Any]) -> Dict[str, Any]:
+        """See `runtime.build`."""
+        result = self.module.build(files, spec, self.say)
         return {
-            "files": {name: chunks(content) for name, content in result["files"].items()},
+            "files": dict(result["files"]),
             "log": [str(line) for line in result.get("log", ())],
             "proof": result.get("proof", {}),
         }
 
-    def open(self, number: int, files: Dict[str, List[bytes]], spec: Dict[str, Any]) -> None:
+    def open(self, number: int, files: Dict[str, bytes], spec: Dict[str, Any]) -> None:
         """Open an engine under a number."""
-        self.runners[number] = self.module.Runner(joined(files), spec)
+        self.runners[number] = self.module.Runner(files, spec)
 
     def run(self, number: int, feed: List[Any], segment: Optional[str]) -> List[Any]:
         """Run once; large arrays come and go through shared memory where there is some."""
@@ -298,11 +298,6 @@ def together(message: Any, pieces: List[bytes]) -> Any:
 def chunks(content: bytes) -> List[bytes]:
     """Cut what is long: execnet can't carry 2 GiB in one piece."""
     return [content[start : start + CHUNK] for start in range(0, len(content), CHUNK)]
-
-
-def joined(files: Dict[str, List[bytes]]) -> Dict[str, bytes]:
-    """Put cut files together."""
-    return {name: b"".join(parts) for name, parts in files.items()}
 
 
 def kind_of(error: BaseException) -> str:

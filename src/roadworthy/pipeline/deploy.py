@@ -185,25 +185,34 @@ def _best_attempt(
         except CompileError as error:
             outcome, refused = Outcome.CANT_BUILD, refused or error
         else:
-            cases = prepared.trusted.cases
-            engine, findings = prove_precision(
-                lowered.kept_with(engine), lowered.model, lowered.plan, cases[0].sizes
-            )
-            in_float = runs_none_of(lowered.plan, engine)
-            if in_float is not None:
-                outcome, refused = Outcome.IN_FLOAT, refused or in_float
+            judged = _judged(lowered, engine, prepared.trusted, progress)
+            if isinstance(judged, CompileError):
+                outcome, refused = Outcome.IN_FLOAT, refused or judged
             else:
-                notes: list[str] = []
-                verdict = verify_engine(engine, cases, lowered.limits, progress, notes.append)
-                engine = replace(engine, log=(*engine.log, *notes))
-                found = _Attempt(lowered, engine, findings, verdict)
-                if verdict.passed:
+                found = judged
+                if found.verdict.passed:
                     break
         lowered = _after(attempts, outcome)
     if found is not None:
         return found
     assert refused is not None  # there is one attempt at least
     raise refused
+
+
+def _judged(
+    lowered: Lowered, engine: Engine, trusted: TrustedAnswers, progress: Progress
+) -> _Attempt | CompileError:
+    """Prove an engine's precision and verify it; or return why it counts as one not built."""
+    engine, findings = prove_precision(
+        lowered.kept_with(engine), lowered.model, lowered.plan, trusted.cases[0].sizes
+    )
+    in_float = runs_none_of(lowered.plan, engine)
+    if in_float is not None:
+        return in_float
+    notes: list[str] = []
+    verdict = verify_engine(engine, trusted.cases, lowered.limits, progress, notes.append)
+    engine = replace(engine, log=(*engine.log, *notes))
+    return _Attempt(lowered, engine, findings, verdict)
 
 
 def _after(attempts: Attempts, outcome: Outcome) -> Lowered | None:

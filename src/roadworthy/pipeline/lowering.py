@@ -350,12 +350,11 @@ def dialect_of(target: Target) -> Dialect:
     Raises:
         UnavailableError: its backend has no INT8 here.
     """
-    is_here = target.where is None or target.where.startswith("python=")
-    found = dialect_for(target.backend, cpu_features() if is_here else None)
+    found = dialect_for(target.backend, None if target.is_elsewhere else cpu_features())
     if target.device not in (None, "cpu", "CPU"):
         # Reduced weights are for x86 kernels only.
         return replace(found, weight_limit=127)
-    if is_here or target.backend == "tensorrt":
+    if not target.is_elsewhere or target.backend == "tensorrt":
         return found
     machine = _machine_of(target)
     if machine and machine not in _X86:

@@ -16,9 +16,9 @@ from roadworthy.graph.serial import digest, to_files
 from roadworthy.pipeline.gather import fitting, gather_samples
 from roadworthy.pipeline.lowering import dialect_of, nothing_to_quantise
 from roadworthy.pipeline.request import CALIBRATIONS, DEFAULT_TARGET
-from roadworthy.precision.calibrate import Calibration, calibrate
+from roadworthy.precision.calibrate import Calibration
 from roadworthy.precision.placement import place
-from roadworthy.precision.quantize import Quantization, judges_for, named, quantize, split
+from roadworthy.precision.quantize import Quantization, judges_for, named, observe, quantize, split
 from roadworthy.precision.trtcache import cached_tensors, calibration_cache
 from roadworthy.source.opening import open_onnx
 from roadworthy.verify.answers import Progress, silent
@@ -129,13 +129,13 @@ def run_quantize(
     # A cache holds scales alone.
     correct = emit == "onnx"
     parts = split(found, judges_for(graph, [placement], method, correct=correct))
-    # One pass shows what the plan wants and what a cache holds beyond it.
-    cached = cached_tensors(graph) if emit == "trt-cache" else []
-    calibration = calibrate(
+    calibration = observe(
         graph,
+        [placement],
         parts.seen,
-        sorted({*placement.activations, *cached}),
-        histograms=method != "minmax",
+        method=method,
+        # One pass shows what the plan wants and what a cache holds beyond it.
+        also=cached_tensors(graph) if emit == "trt-cache" else (),
         threads=threads,
         keep=keep,
         progress=progress,

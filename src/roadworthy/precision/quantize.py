@@ -126,13 +126,17 @@ def observe(
     samples: Samples,
     *,
     method: str = AUTO,
+    also: Iterable[str] = (),
     threads: int | None = None,
     keep: Path | None = None,
     progress: Progress,
 ) -> Calibration:
-    """Calibrate once for several placements, for a method or all; arguments as of `calibrate`."""
+    """Calibrate once for several placements, for a method or all; arguments as of `calibrate`.
+
+    `also` names tensors that are to be observed besides.
+    """
     # Not only where scales come from: with an island in between a tensor has one of its own.
-    tensors = {name for placement in placements for name in placement.activations}
+    tensors = {*also, *(name for placement in placements for name in placement.activations)}
     return calibrate(
         model,
         samples,

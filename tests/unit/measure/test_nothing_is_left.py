@@ -76,8 +76,6 @@ def made(folder: Path, prefix: str) -> list[Path]:
 @pytest.mark.parametrize("backend", ["onnxruntime", "tvm"])
 @pytest.mark.parametrize("rests", [False, True])
 def test_after_a_timing_that_ends_well(backend: str, rests: bool, folders: Path) -> None:
-    if backend == "tvm":
-        pytest.importorskip("tvm")
     with EngineSubject("double", elsewhere(backend=backend), FEED, 1) as subject:
         subject.block(2)
         child, pid, mark = subject._child, subject.pid, subject._child._mark

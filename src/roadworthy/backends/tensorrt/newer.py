@@ -32,16 +32,16 @@ def without_newer(model: ir.Model, opset: int) -> None:
     What ONNX doesn't define by other operators stays, and so does a node whose inputs' types or
     ranks aren't known.
     """
-    known: set[ir.Node] = set()
+    changed = False
     while True:
         newer = [node for node in model.graph.all_nodes() if _is_newer(node, model, opset)]
         if not all(map(_is_typed, newer)):
             # ONNX infers no types through some of these, but does when they are said otherwise.
             infer_shapes(model)
-        ready = [node for node in newer if _is_typed(node) and node not in known]
+        ready = list(filter(_is_typed, newer))
         if not ready:
             break
-        known.update(ready)
+        changed = True
         for node in ready:
             by_hand = _BY_HAND.get(node.op_type)
             if by_hand is None:
@@ -50,7 +50,7 @@ def without_newer(model: ir.Model, opset: int) -> None:
                 add = _Said(node, model.opset_imports[""])
                 add.take_over(by_hand(add))
         _inline(model)
-    if known:
+    if changed:
         infer_shapes(model)
 
 

@@ -94,6 +94,7 @@ def lowered(model: ir.Model, opset: int, reader: str) -> ir.Model:
 
 def _inline_functions(model: ir.Model, reader: str) -> None:
     """Put the bodies of the model's own functions in the place of their calls: they are lowered."""
+    from onnx_ir.passes import PreconditionError
     from onnx_ir.passes.common import InlinePass
 
     if not model.functions:
@@ -105,7 +106,7 @@ def _inline_functions(model: ir.Model, reader: str) -> None:
                 value.name = f"{function.name}/{value.name}" if value.name else value.name
     try:
         InlinePass()(model)
-    except Exception as error:  # of another opset than the model, recursive, or given a graph
+    except (PreconditionError, ValueError) as error:  # recursive, of another opset, …
         raise CompileError(
             f"{reader} reads functions only in the opset of the model: {error}",
             remedy="inline them (onnx.inliner)",

@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 from roadworthy.core.signature import Array
+from roadworthy.precision.dialect import COMPUTE
 from roadworthy.precision.half.formats import Format, lost_channels
+from roadworthy.precision.operands import operator
 from roadworthy.precision.typed import float_constant
-
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def weight_reason(node: ir.Node, form: Format) -> str:
@@ -17,7 +17,7 @@ def weight_reason(node: ir.Node, form: Format) -> str:
 
     Beside others a channel of tiny weights is nothing, but what follows may scale it up again.
     """
-    if node.op_type not in _WEIGHTED or node.domain:
+    if operator(node) not in COMPUTE:
         return ""
     for index in (0, 1) if node.op_type in ("Gemm", "MatMul") else (1,):
         values = float_constant(node.inputs[index])

@@ -135,3 +135,19 @@ def test_types_below_fp32_and_quantisation_are_found():
         17,
     )
     assert graph_types(model)[1]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        '<domain: "my", opset_import: ["": 19]> F (a) => (b) { b = Relu(a) }',
+        '<domain: "my", opset_import: ["": 20, "my": 1]> F (a) => (b) { b = my.F(a) }',
+    ],
+    ids=["of another opset", "recursive"],
+)
+def test_functions_that_cannot_be_put_in_place_are_refused(function):
+    head = '<ir_version: 10, opset_import: ["": 20, "my": 1]>'
+    graph = "g (float[3] x) => (float[3] y) { y = my.F(x) }"
+    model = ir.from_proto(onnx.parser.parse_model(f"{head} {graph} {function}"))
+    with pytest.raises(CompileError, match="reads functions only in the opset of the model"):
+        lowered(model, 17, "TensorRT 8.6.0")

@@ -140,10 +140,9 @@ def set_timing_cache(config: Any, content: Optional[bytes], lines: Lines) -> Any
         with lines.harmless() as errors:
             cache = config.create_timing_cache(content)
             used = cache is not None and config.set_timing_cache(cache, False)
-        if used and not errors:
-            return cache
-        why = ": " + lines.told(errors) if errors else ", it is of another device or version"
-        lines.add("W", "TensorRT can't use the timing cache of earlier builds%s" % why)
+        if errors or not used:
+            why = ": " + lines.told(errors) if errors else ", it is of another device or version"
+            lines.add("W", "TensorRT can't use the timing cache of earlier builds%s" % why)
         if used:
             return cache
     cache = config.create_timing_cache(b"")
