@@ -9,7 +9,7 @@
 3. A tensor that is zero on every sample has no range and isn't quantised: what reads it stays in
    float, and so does what gives it where the dialect wants results quantised.
 4. What an INT8 operator reads is quantised; where the dialect says so, what it gives too (after the
-   activation that fuses with it).
+   activation that fuses with it), and the parts of a Concat whose whole is.
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ class _Placing:
         self._compute_nodes()
         self._between()
         activations = dict.fromkeys(value.name or "" for value in self._quantised())
+        joined = self._joined(activations) if self.dialect.joins else {}
+        activations |= dict.fromkeys(joined)
         weights, biases = constants_of(filter(self.int8.__contains__, self.graph), self.dialect)
         return Placement(
             self.dialect,
@@ -118,7 +120,7 @@ class _Placing:
             tuple(activations),
             weights,
             biases,
-            dict(self._same_scale(activations)),
+            self._same_scale(activations, joined),
         )
 
     def _decisions(self) -> Iterator[Decision]:
@@ -294,13 +296,40 @@ class _Placing:
                     continue
                 yield value
 
-    def _same_scale(self, activations: Mapping[str, None]) -> Iterator[tuple[str, str]]:
+    def _joined(self, activations: Mapping[str, None]) -> dict[str, str]:
+        """Return part → whole, of every Concat into a quantised tensor.
+
+        A part of several takes the scale of the last.
+        """
+        joined: dict[str, str] = {}
+        for node in reversed(self.graph):
+            whole = node.outputs[0].name or ""
+            if operator(node) != "Concat" or whole not in activations.keys() | joined.keys():
+                continue
+            for part in node.inputs:
+                if part is None or part.is_initializer() or part.name in self.rangeless:
+                    continue
+                # What else reads it, in float, is to read it exactly.
+                if part.name in activations or len(part.uses()) == 1:
+                    joined.setdefault(part.name or "", whole)
+        return joined
+
+    def _same_scale(
+        self, activations: Mapping[str, None], joined: Mapping[str, str]
+    ) -> dict[str, str]:
+        same: dict[str, str] = {}
         for node in self.graph:
             if node not in self.int8 or operator(node) not in self.dialect.through:
                 continue
             before, after = node.inputs[0], node.outputs[0]
             if before is not None and {before.name, after.name} <= activations.keys():
-                yield after.name or "", before.name or ""
+                same[after.name or ""] = before.name or ""
+        wholes: dict[str, str] = {}
+        for part, whole in joined.items():
+            while part in same:
+                part = same[part]
+            wholes.setdefault(part, whole)
+        return same | wholes
 
 
 def _keeps_values(node: ir.Node) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -320,6 +322,25 @@ def test_networks_keep_their_signature_and_answers(name, backend) -> None:
         for output, wanted in exact.items():
             if wanted.dtype == np.float32:
                 assert np.linalg.norm(ours[output] - wanted) <= 0.1 * np.linalg.norm(wanted)
+
+
+def test_parts_of_a_concat_that_share_its_scale_give_the_same_answers() -> None:
+    """To the last bit: what is on the whole's grid already isn't rounded again."""
+    graph = around(
+        "p = Conv(a, k1) r = Relu(p) q = Conv(a, k2) c = Concat<axis = 1>(r, q) b = Conv(c, k3)"
+    )
+    weights = {"k1": normal(16, 16, 1, 1, seed=1), "k2": normal(16, 16, 1, 1, seed=2) * 9}
+    model = named(network(graph, weights | ENDS | {"k3": normal(16, 32, 1, 1, seed=3)}))
+    samples = images(4, 2, 16, 8, 8)
+    shared = dialect_for("tensorrt")
+    protos = []
+    for dialect in (shared, replace(shared, joins=False)):
+        placement, _, lowered = planned(model, samples, dialect=dialect)
+        assert ({"r", "q"} <= set(placement.activations)) == dialect.joins
+        protos.append(checked(lowered))
+    for feed in samples:
+        one, other = (run(proto, feed) for proto in protos)
+        np.testing.assert_array_equal(one["y"], other["y"])
 
 
 def test_onnxs_own_small_networks_keep_valid() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -11,6 +13,7 @@ from roadworthy.precision import placement as reasons
 from roadworthy.precision.dialect import dialect_for
 from roadworthy.precision.placement import Placement, place
 from roadworthy.precision.quantize import named
+from roadworthy.precision.scales import scale_source
 from tests.models import network, normal, proto
 from tests.unit.precision.int8_made import CONVNET8, DIALECTS, convnet8, convnet8_weights
 
@@ -92,6 +95,62 @@ def test_concat_between_convolutions() -> None:
     )  # fmt: skip
     assert dtypes(found)["cat"] == "int8"
     assert {"a", "p", "q", "c", "b"} == set(found.activations)
+
+
+SKIP = (
+    "p = Conv(a, k1) m = MaxPool<kernel_shape = [1, 1]>(p) q = Conv(m, k2) "
+    "c = Concat<axis = 1>(p, q) "
+)
+PARTS = {"k1": normal(16, 16, 1, 1), "k2": normal(16, 16, 1, 1)}
+
+
+def joined(inner: str, channels: int, through: str = "MaxPool") -> Placement:
+    weights = PARTS | ENDS | {"k3": normal(16, channels, 1, 1)}
+    dialect = replace(dialect_for("tensorrt"), through=frozenset(filter(None, [through])))
+    return place(named(network(around(inner), weights)), dialect)
+
+
+def test_parts_and_whole_of_a_concat_have_one_scale_for_tensorrt() -> None:
+    found = joined(SKIP + "b = Conv(c, k3)", 32, through="")
+    assert scale_source("q", found) == "c"
+    assert "p" not in found.activations, "the pool, in float, is to read it exactly"
+
+
+def test_a_part_that_is_handed_on_in_int8_shares_the_scale_too() -> None:
+    found = joined(SKIP + "b = Conv(c, k3)", 32)
+    assert {"p", "m", "q", "c"} <= set(found.activations)
+    assert {scale_source(name, found) for name in ("p", "m", "q", "c")} == {"c"}
+    assert scale_source("a", found) == "a"
+
+
+def test_a_part_of_two_concats_takes_the_scale_of_the_last() -> None:
+    found = joined(SKIP + "r = Conv(c, k3) d = Concat<axis = 1>(r, p) b = Conv(d, k3)", 32)
+    sources = {name: scale_source(name, found) for name in ("p", "q", "c", "r", "d")}
+    assert sources == {"p": "d", "q": "c", "c": "c", "r": "d", "d": "d"}
+
+
+def test_a_concat_of_concats_has_one_scale() -> None:
+    found = joined(SKIP + "r = Conv(a, k1) d = Concat<axis = 1>(c, r) b = Conv(d, k3)", 48)
+    assert found.activations
+    assert {scale_source(name, found) for name in ("q", "c", "r", "d")} == {"d"}
+
+
+def test_what_reads_a_part_in_float_goes_on_reading_it_exactly() -> None:
+    graph = around(
+        "p = Sigmoid(a) e = Exp(p) h = Conv(a, k1) q = Mul(h, e) "
+        "c = Concat<axis = 1>(p, q) b = Conv(c, k3)"
+    )
+    found = placed(graph, "tensorrt", k1=PARTS["k1"], k3=normal(16, 32, 1, 1), **ENDS)
+    assert "p" not in found.activations
+    assert scale_source("q", found) == "c"
+
+
+def test_a_part_without_a_range_has_no_scale() -> None:
+    graph = around(SKIP + "b = Conv(c, k3)")
+    model = named(network(graph, PARTS | ENDS | {"k3": normal(16, 32, 1, 1)}))
+    found = place(model, dialect_for("tensorrt"), rangeless=frozenset({"q"}))
+    assert "c" in found.activations
+    assert "q" not in found.activations
 
 
 def test_what_hands_values_on_shares_its_scale() -> None:
