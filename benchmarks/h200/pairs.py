@@ -1,7 +1,8 @@
 """Our engine and PyTorch on the same GPU, in alternating blocks; ratios with 95 % intervals.
 
-Two times each. `device`: tensors on the device in and out, events around each of the calls queued
-back to back. `host`: from NumPy to NumPy, one call after the other. In a round every side has one
+Three times each. `device`: tensors on the device in and out, events around each of the calls queued
+back to back. `call`: the same tensors, on the CPU's clock, each call waited for. `host`: from NumPy
+to NumPy, one call after the other. In a round every side has one
 block of each; the order turns round from one round to the next. A ratio is the median over rounds
 of PyTorch's block median over ours (above 1: ours is quicker).
 """
@@ -31,7 +32,8 @@ from roadworthy.measure.statistics import bootstrap_ratio
 ROUNDS = 10
 BLOCK_SECONDS = 0.06
 Block = Callable[[int], dict[str, float]]
-"""Takes a number of runs, returns medians in ms by "device" and "host"."""
+"""Takes a number of runs, returns medians in ms by kind."""
+KINDS = ("device", "call", "host")
 
 LEVEL = 2
 """Optimisation level of what is built in one call, and of account C4. At TensorRT's default, 3, an
@@ -87,12 +89,12 @@ class Torch:
             self._call(self._ready)
         self._bench.sync()
         device = self._stopwatch(runs) if self._bench.dry else self._events(runs)
-        host = []
-        for _ in range(runs):
-            began = time.perf_counter()
-            self.answers()
-            host.append(time.perf_counter() - began)
-        return {"device": device, "host": median(host) * 1e3}
+        times = [took(call, runs) for call in (self._waited_for, self.answers)]
+        return {"device": device, **dict(zip(KINDS[1:], times, strict=True))}
+
+    def _waited_for(self) -> None:
+        self._call(self._ready)
+        self._bench.sync()
 
     def _events(self, runs: int) -> float:
         events = [torch.cuda.Event(enable_timing=True) for _ in range(runs + 1)]
@@ -109,6 +111,16 @@ class Torch:
             self._call(self._ready)
             times.append(time.perf_counter())
         return median(b - a for a, b in pairwise(times)) * 1e3
+
+
+def took(call: Callable[[], object], runs: int) -> float:
+    """Return the median of runs one after the other, in ms."""
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return median(times) * 1e3
 
 
 def one_call(
@@ -148,11 +160,8 @@ def ours(session: Session, feed: dict[str, Any]) -> Block:
 
     def block(runs: int) -> dict[str, float]:
         times = session.time(feed, runs, 3)
-        host = median(times["host"]) / 1e6
-        return {
-            "device": median(times["device"]) / 1e6 if "device" in times else host,
-            "host": host,
-        }
+        # A CPU's runtime has "host" alone.
+        return {kind: median(times.get(kind, times["host"])) / 1e6 for kind in KINDS}
 
     return block
 
@@ -219,7 +228,7 @@ def alternate(
     for name, rounds in blocks.items():
         account = found["sides"][name]
         account["runs"], account["rounds"] = runs[name], rounds
-        for kind in ("device", "host"):
+        for kind in KINDS:
             account[f"{kind}_ms"] = ms = median(one[kind] for one in rounds)
             account[f"{kind}_per_second"] = batch * 1e3 / ms
         if name != base:

@@ -62,7 +62,12 @@ def quantised(
     exported, signature = networks.exported(network, module, (1, *network.shape))
     model = named(exported)
     placement = place(model, dialect)
-    about = [digest(to_files(model, "model.onnx")), *placement.activations, str(count)]
+    about = [
+        digest(to_files(model, "model.onnx")),
+        *placement.activations,
+        str(count),
+        str(dialect),
+    ]
     mark = hashlib.sha256("\n".join(about).encode()).hexdigest()[:16]
     kept = Path(tempfile.gettempdir(), f"roadworthy-benchmark-{mark}.json")
     if not kept.exists():

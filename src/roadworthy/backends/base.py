@@ -361,7 +361,8 @@ class Session(Closing):
             host_only: nothing but "host"; the rest takes time of its own.
 
         Returns:
-            "host": end to end; a backend with a device may add "device" and "enqueue", and
+            "host": end to end; a backend with a device may add "device" and "enqueue", "call":
+            from arrays on the device to arrays on the device, each call waited for, and
             "overlapped": from answer to answer of `run_many`, where the engine is.
         """
         if self.times_itself:

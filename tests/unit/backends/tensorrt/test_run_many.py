@@ -204,6 +204,6 @@ def test_it_reads_no_further_ahead_than_runs_overlap(opened):
 def test_times_are_told_per_feed(opened):
     runner, _, _ = opened()
     times = runner.time(feeds(1)[0], 7, 2)
-    assert set(times) == {"host", "latency", "device", "enqueue", "overlapped"}
+    assert set(times) == {"host", "latency", "device", "enqueue", "call", "overlapped"}
     assert all(len(values) == 7 and min(values) > 0 for values in times.values())
     assert not runner._flying

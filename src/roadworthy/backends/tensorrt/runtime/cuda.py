@@ -44,7 +44,7 @@ _CALLS: Dict[str, Sequence[Any]] = {
     "cudaEventElapsedTime": (ctypes.POINTER(ctypes.c_float), _P, _P),
     "cudaEventDestroy": (_P,),
 }
-HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
+HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE = 1, 2, 3
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 NON_BLOCKING, THREAD_LOCAL, NO_TIMING = 1, 1, 2
 # The handle of the stream that work without one is queued on (driver_types.h, cudaStreamLegacy).
