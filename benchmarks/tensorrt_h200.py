@@ -29,6 +29,7 @@ import torch
 from h200 import engines, int8, road
 from h200.bench import Bench, Spec
 from h200.pairs import LEVEL, WAYS, in_one_call, paired
+from h200.quantised import PLACEMENTS
 from h200.record import Record, Step
 
 from roadworthy.core.signature import Dim
@@ -118,6 +119,12 @@ def planned(bench: Bench, level: int = LEVEL) -> list[Step]:
         specs = [Spec(name, precision, size, level) for precision in int8.PRECISIONS]
         key = f"precisions {name} batch {size}, level {level}"
         add("int8", key, C4_SECONDS, int8.precisions, *specs)
+    for name in ("unet64", "yolo"):
+        specs = [Spec(name, "int8", level=level, placement=where) for where in PLACEMENTS[:3]]
+        specs.append(Spec(name, "fp16", level=level))
+        add("placements", f"placements {name} batch 1, level {level}", 60, int8.placements, *specs)
+    # By itself: 8.6 has never built a ConvTranspose between others in INT8, and tries for minutes.
+    engine("placements", Spec("unet64", "int8", level=level, placement=PLACEMENTS[3]), 60)
     for spec in (resnet_64, UNET_2):
         add("overlap", f"copies beside computing, {spec.key}", 35, engines.threads, spec)
     add("road", "deploy, verify, bench", 120, road.road)

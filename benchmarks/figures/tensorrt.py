@@ -144,6 +144,7 @@ def full(record: Json) -> str:
         *(_titled(f"{name}, batch 1, frames per second", _c1(steps, name)) for name in _C1),
         _elsewhere(steps),
         _titled("Precisions", _precisions_full(steps)),
+        _titled("INT8 by where Q/DQ stands", _placements(steps)),
         _titled("Every side", _sides(steps)),
         _titled("Engines", _engines(steps)),
         _titled("ResNet-50 FP16 by batch", batch_table(rows) if (rows := batches(steps)) else ""),
@@ -164,13 +165,39 @@ _BESIDE = (
     "The builds of this table shared the GPU (`--build-only`, a process per network): their times "
     "are not those of a build alone, and TensorRT's choice of kernels may be slightly worse. The "
     "UNet is at 16 instead of 64, where its last Concat would have 2^31 elements, one more than "
-    "TensorRT can number."
+    "TensorRT can number. The INT8 engines are of the placement *Concats' parts apart*, see below."
 )
 
 
 def _precisions_full(steps: dict[str, Json]) -> str:
     table = _c4(steps)
     return joined(table, _BESIDE) if table else ""
+
+
+_COPIES = (
+    "*Copies* are TensorRT's own between layers (Reformat): into another precision, scale or order "
+    "in memory; their time is of a profile, layer by layer, and its share of that profile's sum."
+)
+
+
+def _placements(steps: dict[str, Json]) -> str:
+    """Return what INT8 takes by where Q/DQ stands, and how much of it goes into copies."""
+    head = ["network", "batch", "placement", "device ms", "FP16 ÷ it", "copies", "their time", "L2"]
+    lines = []
+    for step in steps.values():
+        for name, side in step["sides"].items() if step.get("placements") else ():
+            about = [cell(step["network"]), step["batch"], cell(name)]
+            if "layers" not in side:
+                lines.append([*about, cell(reason(dict(side)))])
+                continue
+            took = [(row["kind"] == "Reformat", row["median_us"]) for row in side["layers"]]
+            copies = [microseconds for is_copy, microseconds in took if is_copy]
+            share = sum(copies) / sum(microseconds for _, microseconds in took)
+            ratio = None if name == "FP16" else over(step["sides"], name, "FP16")
+            times = [number(side["device_ms"]), told(ratio)]
+            spent = f"{sum(copies):.0f} µs, {share:.0%}"
+            lines.append([*about, *times, len(copies), spent, error_of(dict(side))])
+    return joined(grid(head, lines), _COPIES) if lines else ""
 
 
 def _titled(title: str, text: str) -> str:
@@ -210,7 +237,8 @@ def _line(row: Sequence[object]) -> list[str]:
 
 
 def _sides(steps: dict[str, Json]) -> str:
-    steps = {key: step for key, step in steps.items() if not step.get("precisions")}
+    by_itself = ("precisions", "placements")
+    steps = {key: one for key, one in steps.items() if not any(map(one.get, by_itself))}
     head = ["step", "side", "device ms", "host ms", "device /s", "host /s", "side ÷ ours (error)"]
     return grid(head, map(_line, pair_rows(steps)))
 

@@ -11,7 +11,7 @@ import torch
 from networks import Network
 from torch import nn
 
-from h200.quantised import Quantised, quantised
+from h200.quantised import Quantised, placed, quantised
 from h200.record import Record
 from roadworthy.backends.base import CompileOptions, Engine
 from roadworthy.backends.registry import find
@@ -31,6 +31,7 @@ class Spec:
         level: TensorRT's builder optimisation level; None is its default, 3.
         axes: input axes that vary, with their ranges, instead of the static shape.
         profile: TensorRT's `profile` option, where the optimum is stated.
+        placement: where Q/DQ stands, one of `quantised.PLACEMENTS`; "": as shipped.
     """
 
     network: str
@@ -39,13 +40,15 @@ class Spec:
     level: int | None = None
     axes: tuple[tuple[int, Dim], ...] = ()
     profile: str | None = None
+    placement: str = ""
 
     @property
     def key(self) -> str:
         """What it is called in the record."""
         shape = ",".join(str(dim) for _, dim in self.axes) or f"batch {self.batch}"
         level = "" if self.level is None else f", level {self.level}"
-        return f"{self.network} {self.precision}, {shape}{level}"
+        placed = f", {self.placement}" if self.placement else ""
+        return f"{self.network} {self.precision}, {shape}{level}{placed}"
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Bench:
     record: Record
     _engines: dict[Spec, Engine] = field(default_factory=dict)
     _networks: dict[str, tuple[Network, nn.Module]] = field(default_factory=dict)
-    _quantised: dict[str, Quantised] = field(default_factory=dict)
+    _quantised: dict[tuple[str, str], Quantised] = field(default_factory=dict)
 
     @property
     def device(self) -> str:
@@ -96,21 +99,22 @@ class Bench:
             batch = 2 if 0 in axes else spec.batch
             model, signature = networks.exported(network, module, (batch, *network.shape), axes)
             if spec.precision == "int8":
-                model = self.quantised(spec.network).lowered(model)
+                model = self.quantised(spec.network, spec.placement).lowered(model)
             backend: Any = find(self.target.backend)
             built = backend.compile(model, signature, self.target, self.options(spec))
             self._engines[spec] = built
         return self._engines[spec]
 
-    def quantised(self, name: str) -> Quantised:
+    def quantised(self, name: str, placement: str = "") -> Quantised:
         """Calibrate a network for the target, or return what that gave before."""
-        if name not in self._quantised:
+        if (name, placement) not in self._quantised:
             network, module = self.network(name)
             count = 8 if self.dry else None
-            made = quantised(network, module, dialect_of(self.target), count)
-            self._quantised[name] = made
+            dialect = placed(dialect_of(self.target), placement)
+            made = quantised(network, module, dialect, count)
+            self._quantised[name, placement] = made
             self.record.say(f"  calibrated: {made.account['scores']}")
-        return self._quantised[name]
+        return self._quantised[name, placement]
 
     def sync(self) -> None:
         """Wait for the device."""

@@ -1,11 +1,12 @@
 """Account C4: a network in FP32, TF32, FP16 and INT8 on one GPU, in alternating blocks.
 
 Every engine of a table's line is built at the same optimisation level, so that precisions are
-compared and not the builder's patience.
+compared and not the builder's patience. And INT8 by itself: where Q/DQ best stands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -30,14 +31,36 @@ from roadworthy.precision.scoring import literal_answers
 
 PRECISIONS = ("int8", "fp16", "tf32", "fp32")
 """What is most in doubt first."""
+_SHIPPED = {"int8": "as shipped", "fp16": "FP16"}
 
 
 def precisions(bench: Bench, *specs: Spec) -> dict[str, Any]:
-    """Time one network at one batch in several precisions, and judge each against PyTorch FP32.
+    """Time one network at one batch in several precisions, and judge each against PyTorch FP32."""
+    return {"precisions": True, **_beside(bench, {spec.precision: spec for spec in specs})}
 
-    A precision that can't be built is recorded with the reason, and the others are timed.
+
+def placements(bench: Bench, *specs: Spec) -> dict[str, Any]:
+    """Time INT8 engines of one network that differ in where Q/DQ stands, beside FP16.
+
+    Layers are told with their times: INT8's gain is lost in what is counted anew between them.
     """
-    first = specs[0]
+    by_name = {spec.placement or _SHIPPED[spec.precision]: spec for spec in specs}
+    found = _beside(bench, by_name)
+    network, _ = bench.network(specs[0].network)
+    for name, spec in by_name.items():
+        if "error" not in found["sides"][name] and not bench.dry:
+            with bench.engine(spec).open() as session:
+                layers = session.profile({networks.INPUT: network.images(spec.batch)}, 50)
+            found["sides"][name]["layers"] = layers
+    return {"placements": True, **found}
+
+
+def _beside(bench: Bench, specs: Mapping[str, Spec]) -> dict[str, Any]:
+    """Time engines in alternating blocks, the last as the base of ratios.
+
+    One that can't be built is recorded with the reason, and the others are timed.
+    """
+    first = next(iter(specs.values()))
     network, module = bench.network(first.network)
     x = network.images(first.batch)
     feed = {networks.INPUT: x}
@@ -45,30 +68,29 @@ def precisions(bench: Bench, *specs: Spec) -> dict[str, Any]:
         "network": first.network,
         "batch": first.batch,
         "level": first.level,
-        "precisions": True,
         "sides": {},
         "ratios": {},
     }
     with fresh(), ExitStack() as opened:
         wanted = networks.truth(module, network, x)
         sides: dict[str, Block] = {}
-        for spec in specs:
+        for name, spec in specs.items():
             try:
                 engine = bench.engine(spec)
                 session = opened.enter_context(engine.open())
                 answers = session.run(feed)
             except RoadworthyError as error:
-                found["sides"][spec.precision] = {"error": str(error)[:1000]}
+                found["sides"][name] = {"error": str(error)[:1000]}
                 continue
-            sides[spec.precision] = ours(session, feed)
-            found["sides"][spec.precision] = {
+            sides[name] = ours(session, feed)
+            found["sides"][name] = {
                 **account(engine),
                 "relative_l2": networks.errors(network, answers, wanted),
             }
-            if spec.precision == "int8":
+            if spec.precision == "int8" and not spec.placement:
                 found["quantisation"] = bench.quantised(spec.network).account
         alternate(bench, network, first.batch, sides, found, base=next(reversed(sides), "fp32"))
-    failed = [spec.precision for spec in specs if spec.precision not in sides]
+    failed = [name for name in specs if name not in sides]
     return {**found, **({"error": f"failed: {', '.join(failed)}"} if failed else {})}
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from roadworthy.core.files import write_text
 from roadworthy.core.jsonable import dumps
 from roadworthy.core.samples import Samples
 from roadworthy.graph.serial import digest, to_files
-from roadworthy.precision.dialect import Dialect
+from roadworthy.precision.dialect import COMPUTE, Dialect
 from roadworthy.precision.lower import lower
 from roadworthy.precision.placement import place
 from roadworthy.precision.plan import PrecisionPlan
@@ -28,6 +29,21 @@ SEED = 1000
 """Of the first image to calibrate with; those that engines are judged on have seeds below it."""
 COUNTS = {"unet64": 16}
 COUNT = 32
+
+_POOLED = frozenset({"MaxPool"})
+_OTHERWISE: dict[str, Callable[[Dialect], Dialect]] = {
+    "": lambda dialect: dialect,
+    "Concats' parts apart": lambda dialect: replace(dialect, joins=False),
+    "pooled on one scale": lambda dialect: replace(dialect, through=_POOLED),
+    "pooled, ConvTranspose too": lambda dialect: replace(dialect, through=_POOLED, compute=COMPUTE),
+}
+PLACEMENTS = tuple(_OTHERWISE)
+"""How TensorRT's dialect could be otherwise; "": as it is shipped."""
+
+
+def placed(dialect: Dialect, placement: str) -> Dialect:
+    """Return a dialect as one of `PLACEMENTS` has it."""
+    return _OTHERWISE[placement](dialect)
 
 
 @dataclass(frozen=True)
