@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from roadworthy.core.certificate import PassRecord
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.files import check_file, replacing_file, write_text
 from roadworthy.core.inputspec import parse_inputs
 from roadworthy.core.jsonable import dumps
+from roadworthy.core.samples import Samples
 from roadworthy.core.target import Target
+from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.graph.serial import digest, to_files
+from roadworthy.graph.signature import signature_of
+from roadworthy.passes.catalogue import standard_passes
+from roadworthy.passes.guard import run_guarded
 from roadworthy.pipeline.gather import fitting, gather_samples
 from roadworthy.pipeline.lowering import dialect_of, nothing_to_quantise
 from roadworthy.pipeline.request import CALIBRATIONS, DEFAULT_TARGET
-from roadworthy.precision.calibrate import Calibration
+from roadworthy.precision.calibrate import Calibration, unfit
 from roadworthy.precision.placement import place
 from roadworthy.precision.quantize import Quantization, judges_for, named, observe, quantize, split
 from roadworthy.precision.trtcache import cached_tensors, calibration_cache
 from roadworthy.source.opening import open_onnx
 from roadworthy.verify.answers import Progress, silent
+from roadworthy.verify.tolerance import tolerance_for
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_PROBES = 2
 EMITS = ("onnx", "trt-cache")
 
 
@@ -34,17 +46,20 @@ class QuantizeOutcome:
         made: the network, its plan, the methods' scores.
         files: what was written.
         digest: of the written network, or of the cache.
+        passes: what was done to the network before; none for a cache.
     """
 
     made: Quantization
     files: tuple[Path, ...]
     digest: str
+    passes: tuple[PassRecord, ...]
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the `result` of the command line's JSON document."""
         return {
             "files": [str(file) for file in self.files],
             "digest": self.digest,
+            "passes": [asdict(item) for item in self.passes],
             **self.made.account(),
         }
 
@@ -118,7 +133,11 @@ def run_quantize(
     )
     found, contract = gather_samples(samples, source, specs, preprocess)
     signature = fitting(found, source, specs, contract)
-    graph = named(source.model)
+    # A cache speaks of the tensors of the very file that TensorRT will read.
+    simplified, passes = (
+        (source.model, ()) if emit == "trt-cache" else _simplified(source.model, found, progress)
+    )
+    graph = named(simplified)
     placement = place(graph, dialect)
     if not placement.activations:
         raise InputError(
@@ -153,7 +172,26 @@ def run_quantize(
     )
     made = replace(made, notes=(*made.notes, *filter(None, [dialect.note])))
     progress("write", 0.0)
-    return _write(out, emit, made, calibration)
+    return _write(out, emit, made, calibration, passes)
+
+
+def _simplified(
+    model: ir.Model, samples: Samples, progress: Progress
+) -> tuple[ir.Model, tuple[PassRecord, ...]]:
+    """Run the passes that `deploy` runs before INT8: they make a Conv of Conv and normalisation.
+
+    Guarded on some of the samples. Where none is fit for that, calibration will say so.
+    """
+    feeds = ((item.name, feed) for item, feed in zip(samples.items, samples, strict=True))
+    probes = list(islice((pair for pair in feeds if unfit(pair[1]) is None), _PROBES))
+    if not probes:
+        return model, ()
+    depth = arithmetic_depth(model)
+    limits = {
+        spec.name: tolerance_for(spec.dtype, None, depth, "fp32")
+        for spec in signature_of(model).outputs
+    }
+    return run_guarded(model, standard_passes(), probes, limits, progress)
 
 
 def _check_out(out: Path, read: Sequence[Any]) -> None:
@@ -180,11 +218,17 @@ def _plan_of(out: Path) -> Path:
     return out.with_suffix(".plan.json")
 
 
-def _write(out: Path, emit: str, made: Quantization, calibration: Calibration) -> QuantizeOutcome:
+def _write(
+    out: Path,
+    emit: str,
+    made: Quantization,
+    calibration: Calibration,
+    passes: tuple[PassRecord, ...],
+) -> QuantizeOutcome:
     if emit == "trt-cache":
         text = calibration_cache(made.plan, calibration)
         write_text(out, text)
-        return QuantizeOutcome(made, (out,), digest({out.name: text.encode()}))
+        return QuantizeOutcome(made, (out,), digest({out.name: text.encode()}), passes)
     files = to_files(made.model, out.name)
     plan = _plan_of(out)
     # External data first: a model must never name a file that isn't there yet.
@@ -192,4 +236,5 @@ def _write(out: Path, emit: str, made: Quantization, calibration: Calibration) -
         with replacing_file(out.parent / name) as partial:
             partial.write_bytes(content)
     write_text(plan, dumps(made.plan.to_json()) + "\n")
-    return QuantizeOutcome(made, (*(out.parent / name for name in files), plan), digest(files))
+    written = (*(out.parent / name for name in files), plan)
+    return QuantizeOutcome(made, written, digest(files), passes)

@@ -52,6 +52,34 @@ def test_the_file_answers_nearly_as_the_network_and_its_plan_lies_beside_it(fold
     assert outcome.to_json()["scores"]
 
 
+NORMALISED = """g (float[1, 8, h, w] x) => (float[1, 8, h, w] y) {
+    a = Conv<pads = [1, 1, 1, 1]>(x, k)
+    b = Conv<pads = [1, 1, 1, 1]>(a, k)
+    n = BatchNormalization(b, scale, shift, mean, var)
+    r = Relu(n)
+    y = Conv<pads = [1, 1, 1, 1]>(r, k)
+}"""
+
+
+def test_a_normalisation_becomes_part_of_its_convolution_first(folder):
+    """Left between them, it would be computed in float, and Q/DQ stand around it."""
+    weights = {name: np.abs(normal(8, seed=i)) + 0.5 for i, name in enumerate(("scale", "var"))}
+    weights |= {name: normal(8, seed=i) for i, name in enumerate(("shift", "mean"), 2)}
+    weights["k"] = normal(8, 8, 3, 3) * 0.2
+    nets.write(folder / "bn.onnx", NORMALISED, weights)
+    outcome = quantised(folder, model="bn.onnx")
+    written = onnx.load(folder / "q.onnx")
+    assert "BatchNormalization" not in {node.op_type for node in written.graph.node}
+    assert {item["outcome"] for item in outcome.to_json()["passes"]} >= {"kept"}
+    exact = onnx.load(folder / "bn.onnx")
+    for feed in nets.feeds(seed=900):
+        wanted, got = (run(item, feed)["y"] for item in (exact, written))
+        assert np.linalg.norm(got - wanted) < 0.1 * np.linalg.norm(wanted)
+    # TensorRT will read the file as it is, by the names that are in it.
+    quantised(folder, model="bn.onnx", out="c", emit="trt-cache")
+    assert "\nb: " in (folder / "c").read_text()
+
+
 @pytest.mark.parametrize("name", ["m.onnx", "samples/../m.onnx", "kept.json"])
 def test_nothing_that_is_read_is_overwritten(folder, name):
     (folder / "kept.json").write_text("")
@@ -173,10 +201,15 @@ def test_a_cache_is_for_tensorrt_and_comes_alone(folder):
 
 
 def test_for_a_host_that_isnt_there_weights_are_reduced_and_it_is_said(folder, monkeypatch):
-    def nobody(*_):
-        raise UnavailableError("no route to host")
+    backend = type(registry.find("onnxruntime"))
+    here = backend.fingerprint
 
-    monkeypatch.setattr(type(registry.find("onnxruntime")), "fingerprint", nobody)
+    def nobody_there(self, target):
+        if target.where:
+            raise UnavailableError("no route to host")
+        return here(self, target)
+
+    monkeypatch.setattr(backend, "fingerprint", nobody_there)
     outcome = quantised(folder, target="onnxruntime@ssh=pi")
     assert any("ssh=pi" in note for note in outcome.to_json()["notes"])
     largest = [
