@@ -56,7 +56,10 @@ def deploy(
     measure_seconds: Annotated[
         float,
         typer.Option(
-            min=0.0, metavar="S", help="Seconds of timing for each target; 0 leaves it out."
+            min=0.0,
+            metavar="S",
+            help="Seconds of timing for each engine, and again for a choice between several; "
+            "0 leaves it out.",
         ),
     ] = 10.0,
     trust: options.Trust = False,

@@ -107,6 +107,18 @@ class Comparison:
     pairs: int
     sizes: Mapping[str, int]
 
+    def in_words(self) -> str:
+        """Say who is faster, or that this can't be told: where the interval holds 1."""
+        first, second = self.subject.subject, self.baseline.subject
+        if self.ratio_low > 1:
+            said = f"{first} is faster than {second}"
+        elif self.ratio_high < 1:
+            said = f"{first} is slower than {second}"
+        else:
+            said = f"{first} can't be told apart from {second} in speed"
+        interval = f"{self.ratio_low:.3f} to {self.ratio_high:.3f}"
+        return f"{said}: {self.ratio:.3f} times as fast (95 % interval {interval})"
+
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
@@ -114,7 +126,8 @@ class Certificate:
 
     `calling` is how Python calls the source and what that returns (`source.torch.structure`); None
     for an ONNX file. `lowering` says what was quantised, how, and what not and why; None where the
-    model was compiled as it is.
+    model was compiled as it is. `choice` is what this engine was chosen by, where several could
+    have shipped: each comparison's subject had to be shown to be faster than its baseline.
     """
 
     target: str
@@ -135,6 +148,7 @@ class Certificate:
     roadworthy: str
     calling: Mapping[str, Any] | None = None
     lowering: Mapping[str, Any] | None = None
+    choice: tuple[Comparison, ...] = ()
     schema: str = SCHEMA
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from roadworthy.backends.base import Engine
+from roadworthy.core.certificate import Comparison
 from roadworthy.core.errors import BudgetError, CompileError, RoadworthyError
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Feed
@@ -17,12 +18,13 @@ from roadworthy.passes.catalogue import standard_passes
 from roadworthy.passes.guard import run_guarded
 from roadworthy.pipeline.account import Evidence, certify
 from roadworthy.pipeline.building import build
+from roadworthy.pipeline.choosing import Race, choose, fastest
 from roadworthy.pipeline.deployment import Deployment, TargetResult
 from roadworthy.pipeline.gather import check_contract, gather_samples, output_names
 from roadworthy.pipeline.lowering import Attempts, Lowered, Lowering, Outcome
 from roadworthy.pipeline.request import Request
-from roadworthy.pipeline.ship import check_destination, choose, fastest, ship
-from roadworthy.pipeline.timing import time_engine
+from roadworthy.pipeline.ship import check_destination, ship
+from roadworthy.pipeline.timing import time_engine, time_side_by_side
 from roadworthy.precision.proof import (
     PrecisionFindings,
     less_than_planned,
@@ -30,7 +32,7 @@ from roadworthy.precision.proof import (
     runs_none_of,
 )
 from roadworthy.source.opening import open_module, open_source
-from roadworthy.source.prepared import Source
+from roadworthy.source.prepared import Prepared, Source
 from roadworthy.verify.answers import Progress, TrustedAnswers, silent
 from roadworthy.verify.engine import tolerances, verify_engine, wrong_answers
 from roadworthy.vision.preprocess import Preprocess
@@ -69,10 +71,12 @@ def deploy(request: Request, progress: Progress = silent) -> Deployment:
         )
         evidence = Evidence(source.description, samples, prepared, model, passes)
         lowering = Lowering(request, evidence, calibration)
-        results = tuple(
-            _build(target, request, lowering, evidence, progress) for target in request.targets
-        )
-        chosen, why = choose(results, request.objective)
+        race = _race(request, prepared, progress)
+        built = [
+            _build(target, request, lowering, evidence, race, progress)
+            for target in request.targets
+        ]
+        results, chosen, why = choose(built, request.objective, race)
         bundle = ship(request.out, chosen, results, evidence, contract, progress)
     return Deployment(results, signature, bundle, chosen, why)
 
@@ -105,15 +109,36 @@ def _open(request: Request) -> Source:
     return open_module(request.source)
 
 
+def _race(request: Request, prepared: Prepared, progress: Progress) -> Race | None:
+    """Return what times two results side by side; None where nothing is to be timed."""
+    if request.measure_seconds == 0:
+        return None
+
+    def race(result: TargetResult, holder: TargetResult, share: float) -> Comparison:
+        assert result.engine is not None  # both may ship
+        assert holder.engine is not None
+        seconds = share * request.measure_seconds
+        return time_side_by_side(
+            result.engine, holder.engine, prepared, request.threads, seconds, progress
+        )
+
+    return race
+
+
 def _build(
-    target: Target, request: Request, lowering: Lowering, evidence: Evidence, progress: Progress
+    target: Target,
+    request: Request,
+    lowering: Lowering,
+    evidence: Evidence,
+    race: Race | None,
+    progress: Progress,
 ) -> TargetResult:
     """Compile, judge and time one target. Its failure is its own: the others go on."""
     results = [
         _in_precision(target, each, lowering, evidence, progress)
         for each in request.by_precision(target)
     ]
-    return fastest(results, request.objective)
+    return fastest(results, request.objective, race)
 
 
 def _in_precision(

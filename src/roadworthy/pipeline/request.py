@@ -48,7 +48,8 @@ class Request:
         out: the bundle to write; None writes none.
         threads: of one inference; None takes what this process may use.
         trust: allow files to run the code that they bring.
-        measure_seconds: spent on timing each target; 0 leaves timing out.
+        measure_seconds: spent on timing each engine, and again on choosing between several of a
+            target, or between targets; 0 leaves timing out.
         method: how INT8 ranges are chosen; "auto" keeps the best on held-back samples.
         calibration: what INT8 is calibrated with; None takes the samples.
         strict_precision: less of the precision than was planned is a failure, not a finding; so is

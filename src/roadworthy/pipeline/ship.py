@@ -1,9 +1,8 @@
-"""Choose between verified engines, and put those that verified into the bundle."""
+"""Put the engines that verified into the bundle."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -49,62 +48,6 @@ def check_destination(out: Path | None) -> None:
             where=f"--out {out}",
             remedy="choose another folder",
         ) from error
-
-
-def choose(results: Sequence[TargetResult], objective: str) -> tuple[Target | None, str]:
-    """Return the verified target that the objective prefers, and why the others lost."""
-    good = [result for result in results if result.ok]
-    if not good:
-        return None, "no target verified"
-    best = min(good, key=lambda result: _cost(result, objective))
-    reasons = [
-        f"{result.target}: {_why_not(result, objective)}"
-        for result in results
-        if result is not best
-    ]
-    said = f"{best.target}: {_value(best, objective)}"
-    return best.target, "; ".join((said, *reasons))
-
-
-def fastest(results: Sequence[TargetResult], objective: str) -> TargetResult:
-    """Return the best of one target's precisions, which says why the others lost.
-
-    Where none may ship it is the first one, the most exact.
-    """
-    good = [result for result in results if result.ok]
-    best = min(good, key=lambda result: _cost(result, objective)) if good else results[0]
-    others = [
-        f"{result.precision}: {_why_not(result, objective)}"
-        for result in results
-        if result is not best
-    ]
-    return replace(best, others=tuple(others))
-
-
-def _cost(result: TargetResult, objective: str) -> float:
-    certificate = result.certificate
-    if objective == "size":
-        return float(sum(map(len, result.engine.files.values()))) if result.engine else float("inf")
-    if certificate is None or certificate.latency is None:
-        return float("inf")
-    if objective == "throughput":
-        return -certificate.latency.throughput
-    return certificate.latency.p50_ms
-
-
-def _value(result: TargetResult, objective: str) -> str:
-    cost = _cost(result, objective)
-    if cost in (float("inf"), float("-inf")):
-        return "verified, not timed"
-    if objective == "size":
-        return f"{cost / 1e6:.3g} MB"
-    if objective == "throughput":
-        return f"{-cost:.4g} samples/s"
-    return f"{cost:.4g} ms (median)"
-
-
-def _why_not(result: TargetResult, objective: str) -> str:
-    return result.error.what if result.error is not None else _value(result, objective)
 
 
 def ship(

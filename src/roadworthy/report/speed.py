@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from roadworthy.core.certificate import Certificate, Comparison, Latency
 from roadworthy.report import charts
 from roadworthy.report import format as fmt
 from roadworthy.report.markup import EMPTY, Html, el, foreign, join, text
-from roadworthy.report.parts import Column, caution, paragraph, section, table
+from roadworthy.report.parts import Column, bullets, caution, paragraph, section, table
 
 _COLUMNS = (
     Column("Timed"),
@@ -48,6 +48,7 @@ def latency_section(certificate: Certificate) -> Html:
         _without_p99(timed),
         *(_unsteady(one) for one in timed if not one.steady),
         _how(both),
+        _choice(certificate.choice),
     )
 
 
@@ -117,6 +118,17 @@ def _how(both: Comparison | None) -> Html:
         "Input sizes: "
     )
     return el("p", text(said), foreign(fmt.axes(both.sizes)), text("."), class_="soft")
+
+
+def _choice(choice: Sequence[Comparison]) -> Html:
+    """Return what the engine was chosen by, where several could have shipped."""
+    if not choice:
+        return EMPTY
+    said = (
+        "Several engines could have shipped. They were timed anew, side by side in alternating "
+        "blocks; a later one took the place of an earlier one only where it was shown to be faster:"
+    )
+    return join([paragraph(said), bullets([foreign(both.in_words()) for both in choice])])
 
 
 def spent_section(seconds: Mapping[str, float]) -> Html:

@@ -117,28 +117,43 @@ class TestDeploy:
         assert says in ended.error["what"]
         assert not (place / "no.rw").exists()
 
-    @pytest.mark.parametrize("slow", ["fp32", "int8"])
-    def test_auto_takes_the_fastest_that_keeps_the_budget(self, command, place, monkeypatch, slow):
-        """The times are what they would be on another machine; all else is real."""
+    @pytest.mark.parametrize(
+        ("ratio", "says"),
+        [(2.0, "is faster"), (1.0, "can't be told apart"), (0.5, "is slower")],
+    )
+    def test_auto_takes_the_fastest_that_keeps_the_budget(
+        self, command, place, monkeypatch, ratio, says
+    ):
+        """The ratio is what it would be on another machine; all else is real."""
         from dataclasses import replace
 
-        really = deploy_module.time_engine
+        really = deploy_module.time_side_by_side
 
-        def timed(engine, *rest):
-            latency, comparison = really(engine, *rest)
-            wanted = 9.0 if engine.options.precision == slow else 1.0
-            return replace(latency, p50_ms=wanted), comparison
+        def timed(*given):
+            both = really(*given)
+            assert (both.subject.subject, both.baseline.subject) == (
+                "int8 on onnxruntime",
+                "fp32 on onnxruntime",
+            )
+            return replace(both, ratio=ratio, ratio_low=ratio - 0.1, ratio_high=ratio + 0.1)
 
-        monkeypatch.setattr(deploy_module, "time_engine", timed)
+        monkeypatch.setattr(deploy_module, "time_side_by_side", timed)
         ended = deployed(
             command, place, "--measure-seconds", "0.05", "--budget", "mvre=0.9",
-            "--method", "minmax",
+            "--method", "minmax", "--out", place / f"{ratio}.rw",
         )  # fmt: skip
         assert ended.code == 0, ended
         [target] = ended.document["result"]["targets"]
-        other = {"fp32": "int8", "int8": "fp32"}[slow]
-        assert target["certificate"]["precision"] == other
-        assert target["others"] == [f"{slow}: 9 ms (median)"]
+        kept, lost = ("int8", "fp32") if ratio > 1 else ("fp32", "int8")
+        assert target["certificate"]["precision"] == kept
+        [other] = target["others"]
+        assert other.startswith(f"{lost}: ")
+        assert f"int8 on onnxruntime {says}" in other
+        assert f"{ratio:.3f} times as fast (95 % interval {ratio - 0.1:.3f} to" in other
+        assert [each["ratio"] for each in target["certificate"]["choice"]] == [ratio]
+        page = place / "chosen.html"
+        assert command("report", place / f"{ratio}.rw", "--out", page).code == 0
+        assert "Several engines could have shipped." in page.read_text()
 
     def test_what_misses_the_budget_is_named(self, command, place):
         ended = deployed(command, place, "--budget", "mvre=0.001")

@@ -131,6 +131,14 @@ def certificate(**changes: Any) -> Certificate:
             "packages": {"numpy": "2.3.4"},
             "load_1min": 0.56,
         },
+        choice=(
+            Comparison(
+                latency("int8 on onnxruntime", 38.6),
+                latency("fp32 on onnxruntime", 60.1),
+                *(1.55, 1.5, 1.62, 16),
+                {"batch": 1, "h": 256},
+            ),
+        ),
         created="2026-11-20T14:09:58+00:00",
         roadworthy="0.1.0",
     )

@@ -180,6 +180,11 @@ class TestWhatMayBeAbsent:
         both = replace(both, ratio=(low + high) / 2, ratio_low=low, ratio_high=high)
         assert said in see(certificate(comparison=both)).text
 
+    def test_what_it_was_chosen_by(self) -> None:
+        said = "int8 on onnxruntime is faster than fp32 on onnxruntime: 1.550 times as fast"
+        assert f"{said} (95 % interval 1.500 to 1.620)" in see(certificate()).text
+        assert "could have shipped" not in see(certificate(choice=())).text
+
     def test_p99_and_a_steady_warm_up(self) -> None:
         hasty = latency("onnxruntime", 38.6, p99_ms=None, steady=False)
         text = see(certificate(latency=hasty, comparison=None)).text
@@ -194,7 +199,7 @@ class TestWhatMayBeAbsent:
 
     def test_keys_that_are_optional(self) -> None:
         data = as_json(certificate())
-        del data["latency"], data["comparison"], data["reference"]["notes"]
+        del data["latency"], data["comparison"], data["choice"], data["reference"]["notes"]
         seen = Seen(render([data], signature=SIGNATURE, title="t"))
         assert "The engine was not timed." in seen.text
 
