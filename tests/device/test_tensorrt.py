@@ -322,6 +322,7 @@ def test_threads_with_a_session_each():
 def test_torchs_gpu_tensors_are_read_in_place():
     import torch
 
+    from roadworthy.backends.device import in_place
     from roadworthy.backends.tensorrt import runtime
 
     class OnlyDlpack:
@@ -334,16 +335,17 @@ def test_torchs_gpu_tensors_are_read_in_place():
         def __dlpack__(self, stream=None):
             return self.tensor.__dlpack__(stream=stream)
 
+    def view(value):
+        return runtime.DeviceView("x", in_place("x", value, None))
+
     tensor = torch.arange(24, dtype=torch.float16, device="cuda").reshape(2, 3, 4)
     for value in (tensor, OnlyDlpack(tensor), OnlyDlpack(tensor.to(torch.bfloat16))):
-        view = runtime.DeviceView("x", value, 0)
-        assert view.shape == (2, 3, 4)
-        assert view.dtype.itemsize == 2
-    assert runtime.DeviceView("x", tensor, 0).address == tensor.data_ptr()
-    assert runtime.DeviceView("x", OnlyDlpack(tensor), 0).address == tensor.data_ptr()
+        assert view(value).shape == (2, 3, 4)
+        assert view(value).dtype.itemsize == 2
+    assert view(tensor).address == view(OnlyDlpack(tensor)).address == tensor.data_ptr()
     for value in (tensor.transpose(0, 2), OnlyDlpack(tensor.transpose(0, 2))):
         with pytest.raises(RuntimeError, match="not contiguous"):
-            runtime.DeviceView("x", value, 0)
+            view(value)
 
 
 def test_many_feeds_overlap_in_the_process_that_has_tensorrt(tmp_path):

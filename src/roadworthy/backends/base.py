@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from roadworthy.backends.device import DeviceRun, device_refusal, device_run, stand_ins
+from roadworthy.backends.device import DeviceRun, device_refusal, device_run, in_place, stand_in
 from roadworthy.core.closing import Closing
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.signature import Answers, Array, Feed, Signature
@@ -337,10 +337,14 @@ class Session(Closing):
     ) -> dict[str, Any]:
         self._enter()
         try:
-            self.signature.bind(stand_ins(feed))
+            taken = {name: in_place(name, value, stream) for name, value in feed.items()}
+            self.signature.bind({name: stand_in(array) for name, array in taken.items()})
+            given = outputs or {}
+            written = {name: in_place(name, value, stream) for name, value in given.items()}
             call = device_run(self.runner)
             assert call is not None
-            return call(feed, outputs, stream)
+            made = call(taken, written or None, stream)
+            return {name: given.get(name, array) for name, array in made.items()}
         finally:
             self._lock.release()
 

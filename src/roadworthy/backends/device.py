@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from roadworthy.backends.dlpack import DlpackArray, is_dlpack
 from roadworthy.core.errors import InputError
 from roadworthy.core.signature import Array
 
@@ -20,7 +21,8 @@ class DeviceRun(Protocol):
     """Runs from GPU arrays to GPU arrays; `Session.run_device`.
 
     Args:
-        feed: every input by name: contiguous objects with `__cuda_array_interface__`.
+        feed: every input by name: contiguous objects with `__cuda_array_interface__`; a session
+            also takes those that have only `__dlpack__`.
         outputs: the same for the outputs, to be written; None makes new ones.
         stream: handle of a CUDA stream: the work is queued there and the call returns at once. None
             waits for the results.
@@ -55,21 +57,25 @@ def device_refusal(runner: Any) -> str:
     return "only an engine of TensorRT, in this process, takes arrays on the GPU"
 
 
-def stand_ins(feed: Mapping[str, Any]) -> dict[str, Array]:
-    """Return, for each GPU array, one of its dtype and shape that takes no memory, for checking.
+def in_place(name: str, value: Any, stream: int | None) -> Any:
+    """Return a GPU array as runners take it: with `__cuda_array_interface__`.
 
     Raises:
-        InputError: an object without `__cuda_array_interface__`.
+        InputError: it has neither that interface nor DLPack's, or isn't on a GPU.
     """
-    return {name: _stand_in(name, value) for name, value in feed.items()}
+    if hasattr(value, "__cuda_array_interface__"):
+        return value
+    if is_dlpack(value):
+        return DlpackArray(value, stream)
+    raise InputError(
+        f"{name!r} is a {type(value).__name__}, not a GPU array",
+        where=repr(name),
+        remedy="give objects with __cuda_array_interface__ or __dlpack__, e.g. CUDA tensors, or "
+        "use run()",
+    )
 
 
-def _stand_in(name: str, value: Any) -> Array:
-    said = getattr(value, "__cuda_array_interface__", None)
-    if said is None:
-        raise InputError(
-            f"input {name!r} is a {type(value).__name__}, not a GPU array",
-            where=f"input {name!r}",
-            remedy="give objects with __cuda_array_interface__, e.g. CUDA tensors, or use run()",
-        )
+def stand_in(array: Any) -> Array:
+    """Return an array of the dtype and shape of one on the GPU that takes no memory."""
+    said = array.__cuda_array_interface__
     return np.broadcast_to(np.empty((), np.dtype(said["typestr"])), tuple(said["shape"]))

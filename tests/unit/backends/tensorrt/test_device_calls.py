@@ -1,9 +1,14 @@
 """Arrays that stay on the GPU: how it is told beforehand that a network can't be run so."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from roadworthy.backends.base import Session
 from roadworthy.backends.tensorrt.runtime.cuda import LEGACY_STREAM
+from roadworthy.core.errors import InputError
+from roadworthy.core.signature import Dim, Signature, TensorSpec
 from tests.unit.backends.tensorrt.simulated import Gpu
 
 
@@ -124,26 +129,76 @@ def test_on_the_callers_stream_only_what_is_told_is_waited_for(opened):
 
 
 class Packed:
-    """An array that speaks DLPack only; it is told on which stream it will be used."""
+    """An array that speaks DLPack only; it is told on which stream it will be used, and once."""
 
-    def __init__(self):
-        self.told = []
+    def __init__(self, array, gpu=None, making=None):
+        self.array, self.told = array, None
+        self.gpu, self.making = gpu, making
 
     def __dlpack_device__(self):
         return (2, 0)
 
     def __dlpack__(self, stream=None):
-        self.told.append(stream)
-        raise BufferError("no memory of a GPU")
+        assert self.told is None, "its capsule is given away once"
+        self.told = stream
+        if self.gpu is not None:  # as its library would: its own stream first, then the caller's
+            event = self.gpu.handle("cudaEventCreateWithFlags", 0)
+            self.gpu.cudaEventRecord(event, self.making)
+            self.gpu.cudaStreamWaitEvent(stream, event, 0)
+        return self.array.__dlpack__()
 
 
-def test_a_producer_that_speaks_dlpack_is_told_the_stream(opened):
-    runner, _, _ = opened()
-    x = Packed()
-    for stream in (None, 77):
-        with pytest.raises(BufferError):
-            runner.run_device({"x": x}, stream=stream)
-    assert x.told == [runner._stream, 77]
+FLOATS = Signature(
+    (TensorSpec("x", "float32", (Dim("n", 1, 8),)),), (TensorSpec("y", "float32", (Dim("n"),)),)
+)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["waits", "on a stream"])
+def test_a_session_takes_arrays_that_speak_dlpack_only(opened, own):
+    runner, _, gpu = opened()
+    making, using = (gpu.handle("cudaStreamCreateWithFlags", 1) for _ in range(2))
+    stream = using if own else None
+    with Session(FLOATS, runner) as session:
+        for turn in range(3):
+            values = np.arange(4, dtype=np.float32) + turn
+            x = Packed(np.zeros(4, np.float32), gpu, making)
+            y = Packed(np.zeros(4, np.float32))
+            gpu.stream(making).add(lambda x=x, values=values: np.copyto(x.array, values))
+            held = sys.getrefcount(x.array), sys.getrefcount(y.array)
+            assert session.run_device({"x": x}, {"y": y}, stream)["y"] is y
+            assert x.told == y.told == (using if own else LEGACY_STREAM)
+            gpu.cudaStreamSynchronize(stream or LEGACY_STREAM)
+            np.testing.assert_array_equal(y.array, 2 * values + 1)
+            assert (sys.getrefcount(x.array), sys.getrefcount(y.array)) == held, "given back"
+        [made] = session.run_device({"x": Packed(values)}).values()
+        assert made.shape == (4,)
+    assert {kind for kind, _ in gpu.log} <= {"graph", "enqueue"}, "nothing was copied"
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros(9, np.float32), r"n=1\.\.8"),
+        (np.zeros((2, 2), np.float32), "shape"),
+        (np.zeros((), np.float32), "shape"),
+        (np.zeros(4, np.int64), "int64"),
+        (np.zeros(4, np.float16), "float16"),
+        (np.zeros(4, np.bool_), "bool"),
+        (np.zeros(4, np.complex64), r"dtype \|V8"),
+    ],
+)
+def test_such_arrays_are_checked_too(opened, array, said):
+    with Session(FLOATS, opened()[0]) as session, pytest.raises(InputError, match=said):
+        session.run_device({"x": Packed(array)})
+
+
+def test_what_isn_t_on_the_gpu_or_has_gaps_is_refused(opened):
+    with Session(FLOATS, opened()[0]) as session:
+        x = Packed(np.zeros(4, np.float32))
+        with pytest.raises(InputError, match="'y' is a ndarray, not a GPU array"):
+            session.run_device({"x": x}, {"y": x.array})
+        with pytest.raises(RuntimeError, match="'x' is not contiguous"):
+            session.run_device({"x": Packed(np.zeros(8, np.float32)[::2])})
 
 
 def test_a_thread_works_on_the_engines_gpu_and_then_on_its_own_again(opened):

@@ -31,8 +31,8 @@ class DeviceCalls(Engine):
         """Run from GPU arrays to GPU arrays without a copy, in this process.
 
         Args:
-            feed: objects with `__cuda_array_interface__` or `__dlpack__` (CUDA tensors of
-                PyTorch, CuPy, …), contiguous, of the engine's dtypes.
+            feed: objects with `__cuda_array_interface__` (CUDA tensors of PyTorch, CuPy, …),
+                contiguous, of the engine's dtypes.
             outputs: the same, to be written; None: new `DeviceArray`s, which PyTorch takes with
                 `torch.as_tensor`.
             stream: a CUDA stream's handle: the work is queued there and this call returns at
@@ -48,8 +48,8 @@ class DeviceCalls(Engine):
         if self._flying:
             self._settle()
         queue = self._stream if stream is None else stream
-        views = {name: DeviceView(name, feed[name], queue) for name in self._inputs}
-        given = {name: DeviceView(name, value, queue) for name, value in (outputs or {}).items()}
+        views = {name: DeviceView(name, feed[name]) for name in self._inputs}
+        given = {name: DeviceView(name, value) for name, value in (outputs or {}).items()}
         # Without a stream of the caller's, what isn't told is on the one that all others wait for.
         self._await(
             (*views.values(), *given.values()), queue, LEGACY_STREAM if stream is None else 0
