@@ -79,7 +79,6 @@ def test_options_that_make_no_sense(options):
         "openvino.mode=fast",
         "tensorrt.nonsense=1",
         "tensorrt.level=9",
-        "tensorrt.verbosity=none",
         "tvm.tuning_seconds=soon",
     ],
 )

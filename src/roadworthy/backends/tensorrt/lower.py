@@ -62,7 +62,6 @@ def build_inputs(
         "level": own.level,
         "tactics": [name.upper() for name in own.tactics],
         "aux_streams": own.aux_streams,
-        "verbosity": own.verbosity,
         "compatibility": own.compatibility,
         "weight_bytes": weight_bytes(model),
     }

@@ -6,7 +6,6 @@ timing-cache=on           reuse kernel timings of earlier builds on this device 
 build-cache=on            reuse a whole engine built from the same model, options and device
 tactics=NAME,NAME         of edge_mask_convolutions, jit_convolutions, cublas, cublas_lt, cudnn
 aux-streams=2             streams beside the main one; 0 for none
-verbosity=detailed        what the inspector can tell; with less no precision could be proven
 compatibility=none        or ampere_plus, same_compute_capability: engines for more devices
 typing=auto               or weak, strong: who decides types, TensorRT or the graph (10 only)
 graphs=on                 capture CUDA graphs when running
@@ -61,7 +60,6 @@ class TensorRTOptions:
     build_cache: bool = True
     tactics: tuple[str, ...] = ("edge_mask_convolutions", "jit_convolutions")
     aux_streams: int | None = None
-    verbosity: str = "detailed"
     compatibility: str = "none"
     typing: str = "auto"
     graphs: bool = True
@@ -131,16 +129,6 @@ def _switch(text: str, where: str) -> bool:
     return bool(_choice("on", "off")(text, where) == "on")
 
 
-def _verbosity(text: str, where: str) -> str:
-    if _choice("detailed", "layer_names", "none")(text, where) != "detailed":
-        raise UsageError(
-            "the precision of an engine can't be shown without detailed verbosity",
-            where=where,
-            remedy="leave it out: detailed is the default",
-        )
-    return text
-
-
 def _tactics(text: str, where: str) -> tuple[str, ...]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     return tuple(sorted({_choice(*TACTICS)(name, where) for name in names}))
@@ -201,7 +189,6 @@ _READERS: dict[str, tuple[str, Reader]] = {
     "build-cache": ("build_cache", _switch),
     "tactics": ("tactics", _tactics),
     "aux-streams": ("aux_streams", _number(0, 16)),
-    "verbosity": ("verbosity", _verbosity),
     "compatibility": (
         "compatibility",
         _choice("none", "ampere_plus", "same_compute_capability"),

@@ -32,7 +32,6 @@ HOLDS = {
     "inspector": "EngineInspector",
     "raw": "IExecutionContext",
     "flag": ("BuilderFlag", "NetworkDefinitionCreationFlag"),
-    "verbosity": "ProfilingVerbosity",
 }
 # Python's own on objects of those names (an exception called `error`, say), or ours.
 OURS = {"add_note", "code", "run"}

@@ -34,7 +34,6 @@ def test_every_option_is_read():
             ("timing-cache", "off"),
             ("typing", "strong"),
             ("values", "sizes:1,1;4,4;8,8"),
-            ("verbosity", "detailed"),
             ("workspace", "4096"),
         ]
     )
@@ -68,8 +67,6 @@ def test_every_option_is_read():
         ("values", "sizes:1;2;3,4"),
         ("values", "sizes:4;2;8"),
         ("values", "sizes:1,1;4,9;8,8"),
-        ("verbosity", "layer_names"),
-        ("verbosity", "none"),
     ],
     ids="=".join,
 )

@@ -2,13 +2,14 @@
 
 import ctypes.util
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
 from roadworthy.backends.tensorrt.runtime.arrays import DeviceView
 from roadworthy.backends.tensorrt.runtime.builder import parser_error, set_timing_cache
-from roadworthy.backends.tensorrt.runtime.config import add_profiles, check_precision
+from roadworthy.backends.tensorrt.runtime.config import add_profiles, check_precision, configure
 from roadworthy.backends.tensorrt.runtime.cuda import cudart_candidates, load_cuda
 from roadworthy.backends.tensorrt.runtime.device import device_index
 from roadworthy.backends.tensorrt.runtime.log import Lines
@@ -27,7 +28,6 @@ def layer(formats, kind="CaskConvolution", **more):
 
 FP16 = layer(["Row major linear FP16 format", "Channel major FP16 format where channel % 8 == 0"])
 FP32 = layer(["Row major linear FP32", "Row major linear FP32"])
-ASKED = {"verbosity": "detailed", "graph_types": []}
 
 
 def test_without_libcudart_it_says_what_to_install():
@@ -94,9 +94,7 @@ def test_with_dynamic_shapes_weights_or_the_kernel_tell():
 
 
 def test_proof_counts_and_leaves_copies_aside():
-    proof = prove(
-        [FP16, FP32, {**FP32, "LayerType": "Reformat"}], {**ASKED, "precision": "fp16"}, 1
-    )
+    proof = prove([FP16, FP32, {**FP32, "LayerType": "Reformat"}], {"precision": "fp16"}, 1)
     assert proof["layers"] == {"fp16": 1, "fp32": 1}
     assert proof["share"] == {"fp16": 0.5, "fp32": 0.5}
     assert proof["copies"] == 1
@@ -113,17 +111,17 @@ def test_proof_counts_and_leaves_copies_aside():
 )
 def test_another_precision_than_asked_for_fails(layers, precision, said):
     with pytest.raises(RuntimeError, match=said):
-        prove(layers, {**ASKED, "precision": precision}, 1)
+        prove(layers, {"precision": precision}, 1)
 
 
 def test_fp16_that_the_graph_itself_states_is_no_surprise():
-    spec = {**ASKED, "precision": "fp32", "graph_types": ["float16"]}
+    spec = {"precision": "fp32", "graph_types": ["float16"]}
     assert prove([FP16, FP32], spec, 1)["layers"]["fp16"] == 1
 
 
 def test_a_fused_subgraph_is_shown_to_be_fp16_by_the_size_of_its_weights():
     fused = {**FP32, "Name": "{ForeignNode[a...z]}", "LayerType": "Myelin"}
-    spec = {**ASKED, "precision": "fp16", "weight_bytes": 10 << 20}
+    spec = {"precision": "fp16", "weight_bytes": 10 << 20}
     assert "0.50" in prove([fused], spec, 5 << 20)["by_size"]
     with pytest.raises(RuntimeError, match="no layer"):
         prove([fused], spec, 10 << 20)
@@ -197,6 +195,12 @@ def test_precisions_that_a_version_does_not_have():
         check_precision(trt11, {"precision": "fp16", "graph_types": []})
     check_precision(trt11, {"precision": "fp16", "graph_types": ["float16"]})
     check_precision(trt86, {"precision": "fp16", "graph_types": []})
+
+
+def test_the_inspector_shall_tell_all_that_a_proof_needs():
+    trt, config = MagicMock(__version__="8.6.1"), MagicMock()
+    configure(trt, config, {})
+    assert config.profiling_verbosity is trt.ProfilingVerbosity.DETAILED
 
 
 def test_arrays_that_are_not_on_a_gpu_are_refused():

@@ -31,8 +31,8 @@ def build(
     spec: precision "fp32" | "tf32" | "fp16" | "bf16"; device; typing "weak" | "strong";
     graph_types [ONNX element types in the graph]; profiles [{input: [min, opt, max]}];
     values {shape input: [min, opt, max]}; nodes [[name, op type]] of the main graph; workspace
-    (bytes or None); level; tactics [names]; aux_streams; verbosity; compatibility; timing_cache
-    (bytes or None); weight_bytes.
+    (bytes or None); level; tactics [names]; aux_streams; compatibility; timing_cache (bytes or
+    None); weight_bytes.
 
     Returns:
         files {engine.plan, layers.json, timing.cache}, log, proof.

@@ -52,12 +52,8 @@ def configure(trt: Any, config: Any, spec: Dict[str, Any]) -> None:
         config.builder_optimization_level = int(spec["level"])
     if spec.get("aux_streams") is not None and hasattr(config, "max_aux_streams"):
         config.max_aux_streams = int(spec["aux_streams"])
-    verbosity = trt.ProfilingVerbosity
-    config.profiling_verbosity = {
-        "detailed": verbosity.DETAILED,
-        "layer_names": verbosity.LAYER_NAMES_ONLY,
-        "none": verbosity.NONE,
-    }[spec.get("verbosity", "detailed")]
+    # With less the inspector tells too little to prove a precision by.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     sources = 0
     for name in spec.get("tactics", ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")):
         sources |= 1 << int(named(trt, "TacticSource", name))
