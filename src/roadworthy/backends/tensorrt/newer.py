@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roadworthy.backends.tensorrt.rewrite import Adder, schema
+from roadworthy.backends.tensorrt.rewrite import Adder, prefix_values, schema
 from roadworthy.graph.shapes import infer_shapes
 
 if TYPE_CHECKING:
@@ -99,9 +99,7 @@ def _call(model: ir.Model, node: ir.Node) -> None:
     unique = next(value.name for value in node.outputs if value.name)
     for inner in function.all_nodes():
         inner.name = f"{node.name or unique}/{inner.outputs[0].name}"
-        for value in inner.outputs:
-            # A plain name could be one that a branch further on uses for a value of its own.
-            value.name = f"{unique}/{value.name}" if value.name else value.name
+    prefix_values(function, unique)
     overload = str(len(model.functions))
     # Its operators mean the same in the model's opset; the inliner wants them equal.
     function.opset_imports[""] = now

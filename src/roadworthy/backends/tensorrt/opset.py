@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends.tensorrt.newer import without_newer
-from roadworthy.backends.tensorrt.rewrite import Adder, schema
+from roadworthy.backends.tensorrt.rewrite import Adder, prefix_values, schema
 from roadworthy.core.errors import CompileError
 
 if TYPE_CHECKING:
@@ -101,9 +101,7 @@ def _inline_functions(model: ir.Model, reader: str) -> None:
         return
     own = {function.domain for function in model.functions.values()}
     for function in model.functions.values():
-        for node in function.all_nodes():
-            for value in node.outputs:
-                value.name = f"{function.name}/{value.name}" if value.name else value.name
+        prefix_values(function, function.name)
     try:
         InlinePass()(model)
     except (PreconditionError, ValueError) as error:  # recursive, of another opset, …

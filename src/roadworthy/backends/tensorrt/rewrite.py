@@ -10,6 +10,16 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
+def prefix_values(function: ir.Function, prefix: str) -> None:
+    """Name a function's values so that they can stand in the place of a call of it.
+
+    A plain name could be one that the graph, or a branch further on, uses for a value of its own.
+    """
+    for node in function.all_nodes():
+        for value in node.outputs:
+            value.name = f"{prefix}/{value.name}" if value.name else value.name
+
+
 class Adder:
     """Adds nodes before a node that they stand in for, named after it."""
 
