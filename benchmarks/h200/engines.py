@@ -16,7 +16,8 @@ import networks
 import torch
 
 from h200.bench import Bench, Spec
-from roadworthy.backends.base import Engine, Session
+from roadworthy.backends.base import Engine
+from roadworthy.backends.session import Session
 from roadworthy.core.errors import RoadworthyError
 from roadworthy.core.signature import Dim
 

@@ -29,7 +29,7 @@ from torch import nn
 
 from h200.bench import Bench, Spec
 from h200.quantised import SEED
-from roadworthy.backends.base import Session
+from roadworthy.backends.session import Session
 from roadworthy.measure.statistics import bootstrap_ratio
 
 ROUNDS = 10

@@ -18,7 +18,7 @@ import weakref
 from pathlib import Path
 from typing import Any, Self
 
-from roadworthy.backends.base import Session
+from roadworthy.backends.session import Session
 from roadworthy.bundle.packed import Packed, open_packed, pack, unpack
 from roadworthy.core.errors import BundleError, MissingExtraError, UsageError
 from roadworthy.core.signature import Signature

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 import roadworthy
-from roadworthy.backends.base import Engine, Session
+from roadworthy.backends.base import Engine
+from roadworthy.backends.session import Session
 from roadworthy.bundle.writer import write_bundle
 from roadworthy.core.errors import RunError
 from tests.unit.bundle import made

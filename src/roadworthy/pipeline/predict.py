@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from roadworthy.backends.base import Session
+from roadworthy.backends.session import Session
 from roadworthy.bundle.reader import Bundle, read_bundle
 from roadworthy.core.errors import InputError, SamplesError, UsageError
 from roadworthy.core.files import replacing_file

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from roadworthy.backends import registry
-from roadworthy.backends.base import CompileOptions, Engine, Session
+from roadworthy.backends.base import CompileOptions, Engine
+from roadworthy.backends.session import Session
 from roadworthy.bundle.reader import Bundle, is_bundle, read_bundle
 from roadworthy.core.errors import UnavailableError, UsageError
 from roadworthy.core.inputspec import InputSpec

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
-from roadworthy.backends.base import Engine, Session
+from roadworthy.backends.base import Engine
+from roadworthy.backends.session import Session
 from roadworthy.core.errors import DiedError, RoadworthyError, UsageError, WrongAnswersError
 from roadworthy.core.signature import dtype_name
 from roadworthy.core.verdict import CaseVerdict, Tolerance, Verdict

@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from roadworthy.backends.base import Engine, Session
+from roadworthy.backends.base import Engine
+from roadworthy.backends.session import Session
 from roadworthy.core.errors import DiedError, RoadworthyError
 from roadworthy.core.signature import Answers, Array, Dim, Feed
 from roadworthy.core.verdict import SelfCheck, Tolerance

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from roadworthy.backends.base import Session
 from roadworthy.backends.exchange import Exchange, Exchanging
 from roadworthy.backends.place import Here, open_runner
+from roadworthy.backends.session import Session
 from roadworthy.core.errors import InputError, RunError, UsageError
 from roadworthy.core.signature import Dim, Signature, TensorSpec
 from tests import models

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from roadworthy.backends.base import Session
+from roadworthy.backends.session import Session
 from roadworthy.core.errors import InputError
 from roadworthy.core.signature import Dim, Signature, TensorSpec
 

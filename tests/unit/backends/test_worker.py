@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from roadworthy.backends import elsewhere, gateway, worker
-from roadworthy.backends.base import Session
 from roadworthy.backends.place import open_place, open_runner, source_of
+from roadworthy.backends.session import Session
 from roadworthy.backends.shared import Workers
 from roadworthy.backends.worker import Sent
 from roadworthy.core.errors import DiedError, RunError, UnavailableError

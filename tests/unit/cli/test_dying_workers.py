@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from roadworthy.backends import registry
-from roadworthy.backends.base import Engine, Session, Support, quiet
+from roadworthy.backends.base import Engine, Support, quiet
 from roadworthy.backends.place import open_place, open_runner
+from roadworthy.backends.session import Session
 from roadworthy.bundle.reader import read_bundle
 from roadworthy.core.errors import DiedError, RunError
 from roadworthy.graph.serial import to_files

@@ -173,7 +173,7 @@ def test_every_thread_has_a_session_of_its_own(network, engine):
 
 
 def test_sessions_are_closed_with_their_thread_or_module(state, monkeypatch):
-    from roadworthy.backends.base import Session
+    from roadworthy.backends.session import Session
 
     closed = []
     close = Session.close

@@ -8,12 +8,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
+from roadworthy.backends.base import CompileOptions, Engine, Say, Support, quiet
 from roadworthy.backends.exchange import Exchanging
 from roadworthy.backends.onnxruntime.exchange import Exchange
 from roadworthy.backends.onnxruntime.origins import name_origins
 from roadworthy.backends.onnxruntime.proof import proof_of
 from roadworthy.backends.place import open_place, open_runner
+from roadworthy.backends.session import Session
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import RoadworthyError, UnavailableError, UsageError
 from roadworthy.core.signature import Signature

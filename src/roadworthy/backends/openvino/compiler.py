@@ -9,13 +9,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
+from roadworthy.backends.base import CompileOptions, Engine, Say, Support, quiet
 from roadworthy.backends.exchange import Exchanging
 from roadworthy.backends.openvino.exchange import Exchange
 from roadworthy.backends.openvino.names import name_origins
 from roadworthy.backends.openvino.options import OpenVinoOptions
 from roadworthy.backends.openvino.proof import proof_of
 from roadworthy.backends.place import open_place, open_runner
+from roadworthy.backends.session import Session
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import RoadworthyError, UnavailableError
 from roadworthy.core.signature import Axis, Signature

@@ -11,9 +11,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
+from roadworthy.backends.base import CompileOptions, Engine, Say, Support, quiet
 from roadworthy.backends.exchange import Exchange, Exchanging
 from roadworthy.backends.place import BuildResult
+from roadworthy.backends.session import Session
 from roadworthy.backends.shared import KeptWorkers, Workers
 from roadworthy.backends.tensorrt import cache
 from roadworthy.backends.tensorrt.exchange import travelling

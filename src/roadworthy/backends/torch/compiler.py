@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
+from roadworthy.backends.base import CompileOptions, Engine, Say, Support, quiet
+from roadworthy.backends.session import Session
 from roadworthy.core.errors import UnavailableError
 from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Say, Session, Support, quiet
+from roadworthy.backends.base import CompileOptions, Engine, Say, Support, quiet
 from roadworthy.backends.exchange import Exchange, Exchanging
 from roadworthy.backends.place import Place
+from roadworthy.backends.session import Session
 from roadworthy.backends.shared import KeptWorkers, Workers
 from roadworthy.backends.tvm.options import TvmOptions
 from roadworthy.backends.tvm.proof import proof_of

@@ -21,7 +21,8 @@ import numpy as np
 import onnx_ir as ir
 
 from roadworthy.backends import registry
-from roadworthy.backends.base import CompileOptions, Session
+from roadworthy.backends.base import CompileOptions
+from roadworthy.backends.session import Session
 from roadworthy.core.certificate import SINGLE_ORACLE
 from roadworthy.core.errors import OraclesDisagreeError, RoadworthyError, RunError
 from roadworthy.core.reference import Oracle, Reference

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from roadworthy.backends.base import Session
+from roadworthy.backends.session import Session
 from roadworthy.core.signature import Dim, Signature
 from roadworthy.source.torch.exchange import as_array, as_tensor
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from roadworthy.backends.base import Session
+from roadworthy.backends.session import Session
 from roadworthy.backends.tensorrt.runtime.cuda import LEGACY_STREAM
 from roadworthy.core.errors import InputError
 from roadworthy.core.signature import Dim, Signature, TensorSpec

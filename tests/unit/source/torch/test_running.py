@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from roadworthy.backends.base import Session
+from roadworthy.backends.session import Session
 from roadworthy.core.errors import InputError, RunError
 from roadworthy.core.inputspec import parse_inputs
 from roadworthy.core.signature import Signature, TensorSpec
