@@ -77,7 +77,8 @@ class _Choice:
             try:
                 both = race(other, self.best, share)
             except RoadworthyError as error:
-                wins, why = False, f"couldn't be timed beside {self.best.target}: {error.what}"
+                beside = f"{self.best.precision} on {self.best.target}"
+                wins, why = False, f"couldn't be timed beside {beside}: {error.what}"
             else:
                 self.comparisons.append(both)
                 wins, why = both.ratio_low > 1, both.in_words()
