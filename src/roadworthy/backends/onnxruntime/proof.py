@@ -107,7 +107,9 @@ def _computes_in(node: onnx.NodeProto, taken: Sequence[str]) -> str:
     """
     if _INTEGER.fullmatch(node.op_type):
         return "int8"
-    known = [_DTYPES[kind] for kind in taken if kind in _DTYPES]
+    # A Resize's further inputs describe sizes, in floats too.
+    data = taken[:1] if node.op_type == "Resize" else taken
+    known = [_DTYPES[kind] for kind in data if kind in _DTYPES]
     floats = [dtype for dtype in known if dtype != "int8"]
     return (floats or known or ["other"])[0]
 
@@ -138,7 +140,8 @@ def _given(node: onnx.NodeProto, taken: Sequence[str], opsets: Mapping[str, int]
 
     1. Conversions state it: a Cast, a zero-point, a scale.
     2. The operator's schema says it, or that it is that of an input.
-    3. ONNX Runtime's own operators have no schema here: they give what they take.
+    3. ONNX Runtime's own operators have no schema here: they give what they take; those on 8-bit
+       integers (QLinearConcat names the result's scale first) give such ones.
     """
     import onnx
 
@@ -153,7 +156,9 @@ def _given(node: onnx.NodeProto, taken: Sequence[str], opsets: Mapping[str, int]
         domain = "" if node.domain == "ai.onnx" else node.domain
         schema = onnx.defs.get_schema(node.op_type, opsets.get(domain, 1), domain)
     except onnx.defs.SchemaError:
-        return [next(iter(taken), "")] * len(node.output)
+        whole = (kind for kind in taken if _DTYPES.get(kind) == "int8")
+        first = next(whole, "") if node.op_type.startswith("QLinear") else ""
+        return [first or next(iter(taken), "")] * len(node.output)
     if node.op_type == "DequantizeLinear":
         return taken[1:2]
     formals = zip((item.type_str for item in schema.inputs), taken, strict=False)

@@ -110,3 +110,21 @@ def test_without_optimisations_no_graph_is_written_and_none_is_read(monkeypatch)
     assert built.log == ()
     engine(block())
     assert done == ["keep_graph", "load_model_from_string", "load_model_from_string"]
+
+
+def test_floats_that_only_describe_dont_make_a_node_float() -> None:
+    """A Resize's scales, and the scale that a QLinearConcat is told first."""
+    graph = """g (float[n, 4, h, w] x) => (float[n, 8, u, v] y) {
+        q = QuantizeLinear(x, s, z)  d = DequantizeLinear(q, s, z)
+        [join] c = Concat<axis = 1>(d, d)
+        r = QuantizeLinear(c, s, z)  e = DequantizeLinear(r, s, z)
+        [pool] p = MaxPool<kernel_shape = [2, 2]>(e)
+        t = QuantizeLinear(p, s, z)  f = DequantizeLinear(t, s, z)
+        [size] g = Resize<mode = "nearest">(f, , twice)
+        i = QuantizeLinear(g, s, z)  y = DequantizeLinear(i, s, z)
+    }"""
+    weights = {"s": np.float32(0.02), "z": np.uint8(128)}
+    weights["twice"] = np.array([1, 1, 2, 2], np.float32)
+    assert engine(network(graph, weights)).proof["nodes"] == dict.fromkeys(
+        ("join", "pool", "size"), "int8"
+    )
