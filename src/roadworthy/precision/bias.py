@@ -125,6 +125,9 @@ class _Twins:
         data, weight = node.inputs[0], node.inputs[1]
         if data is None or weight is None or not {data.name, weight.name} <= self._items.keys():
             return
+        # A product of two activations may run in INT8 too.
+        if not self._items[weight.name or ""].weight:
+            return
         self._last = node
         given = [self._activation(data), self._weight(weight), *node.inputs[2:]]
         attributes = {name: item.value for name, item in node.attributes.items()}

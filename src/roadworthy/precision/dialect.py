@@ -37,6 +37,7 @@ class Dialect:
         through: operators that it runs on quantised values as they are.
         joins: the parts of a Concat and the whole take one scale, so that nothing is counted anew.
         outputs: it also needs the results of INT8 operators quantised.
+        floats: but for these, whose kernels also give floats where only floats are wanted.
         biases: it needs biases as int32, at input scale times weight scale.
         stored: it takes weights stored as INT8; otherwise they stay float, with a Q of their own.
         whole: operators whose weights it takes with one scale only.
@@ -55,6 +56,7 @@ class Dialect:
     through: frozenset[str] = frozenset()
     joins: bool = False
     outputs: bool = False
+    floats: frozenset[str] = frozenset()
     biases: bool = False
     stored: bool = True
     whole: frozenset[str] = frozenset()
@@ -97,6 +99,7 @@ _DIALECTS = {
         ),
         through=THROUGH,
         outputs=True,
+        floats=frozenset({"Gemm", "MatMul"}),
         biases=True,
     ),
     "openvino": Dialect("openvino", "uint8", compute=COMPUTE, left_out=""),

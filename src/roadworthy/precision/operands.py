@@ -130,6 +130,19 @@ def _axis_of(node: ir.Node, index: int | None) -> int | None:
     return None if index == 0 and transposed is not None and transposed.value else -1
 
 
+def data_axis_of(node: ir.Node) -> int | None:
+    """Return the axis, 1 or -1, that a node of `COMPUTE` has its channels on in what it reads."""
+    return _axis_of(node, 0)
+
+
+def has_own_bias(node: ir.Node) -> bool:
+    """Tell a node whose bias is a constant with one number for each output channel."""
+    weight, bias = node.inputs[1], node.inputs[2]
+    if weight is None or bias is None:
+        return False
+    return _is_bias(bias, weight, channel_axis(node, weight))
+
+
 def is_tiny(node: ir.Node, weight: ir.Value) -> bool:
     """Tell an operator with fewer than `TINY_CHANNELS` input or output channels."""
     if weight.shape is None or len(weight.shape) < 2:

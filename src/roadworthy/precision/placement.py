@@ -2,7 +2,8 @@
 
 1. An operator of the dialect's `compute` set runs in INT8, unless one of these reasons holds: its
    weights aren't constants; it is the first or the last one on its way through the network; it has
-   tiny channels; it multiplies two activations (attention).
+   tiny channels; it multiplies two activations (attention); the runtime has no kernel for this one
+   (`precision.kernels`).
 2. A `light` or `through` operator runs in INT8 only between INT8 operators: everything that it
    reads comes from them (of a Concat: something) and everything that reads it is one. So heads that
    mix pixels and probabilities, and outputs, stay in float without being recognised as such.
@@ -10,6 +11,8 @@
    float, and so does what gives it where the dialect wants results quantised.
 4. What an INT8 operator reads is quantised; where the dialect says so, what it gives too (after the
    activation that fuses with it), and the parts of a Concat whose whole is.
+5. Where the dialect wants results quantised, its runtime makes INT8 of whatever stands between
+   quantised tensors. What does so for the sake of others is INT8 too: it rounds nothing more.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from roadworthy.precision.dialect import COMPUTE, Dialect
+from roadworthy.precision.kernels import gives_floats, refusal
 from roadworthy.precision.operands import (
     TINY_CHANNELS,
     Bias,
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 
 # Activations that runtimes fuse into the operator before: nothing is quantised in between.
 _FUSED = frozenset({"Clip", "Relu"})
+# What ONNX Runtime moves a DequantizeLinear behind: then it stands before a product.
+_MOVED = frozenset({"Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
 
 FIRST = "first layer: it reads the input itself, and costs little"
 LAST = "last layer: nothing after it can make up for its rounding"
@@ -100,6 +106,8 @@ class _Placing:
         self.graph = model.graph
         self.dialect = dialect
         self.rangeless = rangeless
+        # Why the runtime can't, whatever is around the node.
+        self.refused = {node: why for node in self.graph if (why := refusal(node, dialect))}
         self.without_range = {node for node in self.graph if self._lacks_range(node)}
         without = {node.name for node in self.without_range}
         # What can't be quantised at all needs no island.
@@ -111,27 +119,28 @@ class _Placing:
         self._compute_nodes()
         self._between()
         activations = dict.fromkeys(value.name or "" for value in self._quantised())
+        anyway = self._anyway(activations) if self.dialect.outputs else set()
         joined = self._joined(activations) if self.dialect.joins else {}
         activations |= dict.fromkeys(joined)
         weights, biases = constants_of(filter(self.int8.__contains__, self.graph), self.dialect)
         return Placement(
             self.dialect,
-            tuple(self._decisions()),
+            tuple(self._decisions(self.int8 | anyway)),
             tuple(activations),
             weights,
             biases,
             self._same_scale(activations, joined),
         )
 
-    def _decisions(self) -> Iterator[Decision]:
+    def _decisions(self, int8: set[ir.Node]) -> Iterator[Decision]:
         for node in self.graph:
             name = node.name or ""
-            if node in self.int8:
+            if node in int8:
                 yield Decision(name, node.op_type, "int8")
             elif name in self.islands:
                 yield Decision(name, node.op_type, "fp32", ISLAND.format(self.islands[name]))
             elif operator(node) in COMPUTE | self.dialect.light:
-                other = NO_RANGE if node in self.without_range else BETWEEN
+                other = NO_RANGE if node in self.without_range else self.refused.get(node, BETWEEN)
                 yield Decision(name, node.op_type, "fp32", self.reasons.get(name, other))
 
     # -- 1. operators with arithmetic
@@ -168,7 +177,7 @@ class _Placing:
             return LAST
         if node in self.without_range:
             return NO_RANGE
-        return TINY if is_tiny(node, weight) else None
+        return TINY if is_tiny(node, weight) else self.refused.get(node)
 
     def _computing_earlier(self) -> set[ir.Node]:
         """Nodes that have a computing node somewhere before them."""
@@ -209,13 +218,13 @@ class _Placing:
         self.int8 |= region
 
     def _may(self, node: ir.Node) -> bool:
-        return node.name not in self.islands and node not in self.without_range
+        return not (node.name in self.islands or node in self.without_range or node in self.refused)
 
     def _lies_between(self, node: ir.Node, region: set[ir.Node]) -> bool:
         if self._fuses(node, self.int8):
             return True
         inside = self.int8 | region
-        reads = [value for value in node.inputs if value is not None and is_float(value)]
+        reads = [value for value in self._data(node) if value is not None and is_float(value)]
         from_int8 = [value.producer() in inside for value in reads if not is_weight(value)]
         # A Concat costs nothing, so one quantised part is enough reason to quantise the others.
         enough = any(from_int8)
@@ -231,7 +240,7 @@ class _Placing:
 
     def _fuses(self, node: ir.Node, inside: set[ir.Node]) -> bool:
         """Tell an activation that becomes part of an INT8 operator before it."""
-        if operator(node) not in _FUSED or node.inputs[0] is None:
+        if operator(node) not in _FUSED or node.inputs[0] is None or node in self.refused:
             return False
         before = node.inputs[0].producer()
         return (
@@ -239,6 +248,7 @@ class _Placing:
             and before in inside
             and len(node.inputs[0].uses()) == 1
             and not node.inputs[0].is_graph_output()
+            and not node.outputs[0].is_graph_output()
         )
 
     # -- 3. tensors without a range
@@ -267,12 +277,17 @@ class _Placing:
                     continue
                 if not self._inside_fusion(value):
                     yield value
-            gives = self.dialect.outputs or operator(node) not in COMPUTE | _FUSED
-            for value in node.outputs if gives else ():
+            for value in node.outputs if self._gives_integers(node) else ():
                 if not self._inside_fusion(value) and not value.is_graph_output():
                     yield value
         if not self.dialect.outputs:
             yield from self._residuals()
+
+    def _gives_integers(self, node: ir.Node) -> bool:
+        """Tell whether the result of an INT8 operator is to be quantised for its own sake."""
+        if operator(node) in self.dialect.floats and gives_floats(node):
+            return any(user.node in self.int8 for user in node.outputs[0].uses())
+        return self.dialect.outputs or operator(node) not in COMPUTE | _FUSED
 
     def _data(self, node: ir.Node) -> Sequence[ir.Value | None]:
         """Return what of a node's inputs is data: not its bias, nor the bounds of a Clip."""
@@ -295,6 +310,32 @@ class _Placing:
                 if value is None or value.is_graph_output() or value.name in self.rangeless:
                     continue
                 yield value
+
+    # -- 5. what is INT8 without being asked
+
+    def _anyway(self, quantised: Mapping[str, None]) -> set[ir.Node]:
+        """Return nodes that only read quantised tensors, and give one or multiply two of them."""
+
+        def is_quantised(value: ir.Value | None) -> bool:
+            return value is not None and (value.name or "") in quantised
+
+        found = set()
+        for node in self.graph:
+            if node in self.int8 or not self._may(node):
+                continue
+            result = node.outputs[0]
+            users = [user.node for user in result.uses()]
+            if len(users) == 1 and self._fuses(users[0], {node}):
+                result = users[0].outputs[0]
+            given = is_quantised(result) and not result.is_graph_output()
+            if operator(node) == "MatMul" and not any(map(is_weight, node.inputs)):
+                # It gives floats as well, but not to an activation that then stays in between.
+                gives = given or len(users) != 1 or operator(users[0]) not in _FUSED
+                if gives and all(is_quantised(_unmoved(one, quantised)) for one in node.inputs):
+                    found.add(node)
+            elif given and operator(node) in self.dialect.light:
+                found |= {node} if all(map(is_quantised, node.inputs)) else set()
+        return found
 
     def _joined(self, activations: Mapping[str, None]) -> dict[str, str]:
         """Return part → whole, of every Concat into a quantised tensor.
@@ -332,7 +373,20 @@ class _Placing:
         return same | wholes
 
 
+def _unmoved(value: ir.Value | None, quantised: Mapping[str, None]) -> ir.Value | None:
+    """Return the quantised tensor that this one is, moved; or the value itself."""
+    while value is not None and (value.name or "") not in quantised:
+        node = value.producer()
+        if node is None or operator(node) not in _MOVED:
+            break
+        value = node.inputs[0]
+    return value
+
+
 def _keeps_values(node: ir.Node) -> bool:
-    """Resize invents no values only where it takes the nearest one."""
-    mode = node.attributes.get("mode")
-    return node.op_type != "Resize" or mode is None or mode.value == "nearest"
+    """Resize invents no values only where it takes the nearest one, and none outside."""
+    said = [node.attributes.get(name) for name in ("mode", "coordinate_transformation_mode")]
+    mode, transformation = (None if item is None else item.value for item in said)
+    return node.op_type != "Resize" or (
+        mode in (None, "nearest") and transformation != "tf_crop_and_resize"
+    )

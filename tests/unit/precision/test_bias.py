@@ -29,7 +29,8 @@ KINDS = {
         y = Conv<pads = [1, 1, 1, 1]>(c, k) }""",
     "ConvTranspose": """g (float[b, 8, h, w] x) => (float[b, 8, h, w] y) {
         r = Conv<pads = [1, 1, 1, 1]>(x, k)
-        c = ConvTranspose<pads = [1, 1, 1, 1]>(r, k1, bias)
+        p = Relu(r)
+        c = ConvTranspose<pads = [1, 1, 1, 1]>(p, k1, bias)
         y = Conv<pads = [1, 1, 1, 1]>(c, k) }""",
     "Gemm": """g (float[b, 8] x) => (float[b, 8] y) {
         r = Gemm(x, m) c = Gemm<transB = 1>(r, m1, bias) y = Gemm(c, m) }""",

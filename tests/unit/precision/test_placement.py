@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from roadworthy.precision import kernels
 from roadworthy.precision import placement as reasons
 from roadworthy.precision.dialect import dialect_for
 from roadworthy.precision.placement import Placement, place
@@ -173,19 +174,32 @@ def test_depthwise_convolutions_have_many_channels() -> None:
     assert found.weights[0].axis == 0
 
 
+def test_transposed_convolutions() -> None:
+    graph = around("r = Relu(a) [up] b = ConvTranspose<strides = [2, 2]>(r, k)")
+    found = placed(graph, "openvino", k=normal(16, 16, 2, 2), **ENDS)
+    assert [(item.tensor, item.axis) for item in found.weights] == [("k", 1)]
+    refused = placed(graph, "onnxruntime", k=normal(16, 16, 2, 2), **ENDS)
+    assert reason(refused, "up") == "onnxruntime has no INT8 kernel for it"
+
+
 @pytest.mark.parametrize(
-    ("backend", "group", "shape", "axis"),
+    ("given", "before", "why"),
     [
-        ("openvino", 1, (16, 16, 2, 2), 1),
-        ("openvino", 4, (16, 4, 2, 2), None),
+        ("s = Relu(a)", "r = MaxPool<kernel_shape = [2, 2]>(s)", ""),
+        ("s = Sigmoid(a)", "r = Concat<axis = 1>(s, s)", ""),
+        ("s = Neg(a)", "r = Clip(s, zero)", ""),
+        ("s = Relu(a)", "r = Concat<axis = 1>(s, a)", kernels.NEGATIVE),
+        ("s = Identity(a)", "r = LeakyRelu(s)", kernels.NEGATIVE),
+        ("s = Neg(a)", "r = Clip(s)", kernels.NEGATIVE),
     ],
 )
-def test_transposed_convolutions(backend, group, shape, axis) -> None:
-    graph = around(f"[up] b = ConvTranspose<strides = [2, 2], group = {group}>(a, k)")
-    found = placed(graph, backend, k=normal(*shape), **ENDS)
-    assert [(item.tensor, item.axis) for item in found.weights] == [("k", axis)]
-    refused = placed(graph, "onnxruntime", k=normal(*shape), **ENDS)
-    assert reason(refused, "up") == "onnxruntime has no INT8 kernel for it"
+def test_what_is_never_negative_needs_no_zero_point(given, before, why) -> None:
+    channels = 32 if "Concat" in before else 16
+    found = placed(
+        around(f"{given} {before} [up] b = ConvTranspose(r, k)"), "openvino",
+        k=normal(channels, 16, 2, 2), zero=np.float32(0), **ENDS,
+    )  # fmt: skip
+    assert reason(found, "up") == why
 
 
 def test_transposed_convolutions_of_tensorrt() -> None:
@@ -218,7 +232,8 @@ def test_a_bias_that_isnt_one_number_a_channel_stays_float(shape) -> None:
         w0=normal(16, 16), w=normal(16, 16), bias=normal(*shape),
     )  # fmt: skip
     assert found.biases == ()
-    assert set(found.activations) == {"a", "b"}
+    assert found.activations == ()
+    assert {item.reason for item in found.decisions} >= {kernels.BIAS}
 
 
 ATTENTION = """g (float[b, 4, 16] x) => (float[b, 4, 16] y) {
@@ -298,9 +313,9 @@ class TestOnlyData:
                 "lo = Constant<value = float {0.0}>() hi = Constant<value = float {6.0}>() "
                 "c = Conv(a, k, z) d = Clip(c, lo, hi) b = Conv(d, k)"
             ).replace("float[b, 16, 8, 8] x)", "float[b, 16, 8, 8] x, float[16] z)"),
-            k=normal(16, 16, 1, 1), **ENDS,
+            "openvino", k=normal(16, 16, 1, 1), **ENDS,
         )  # fmt: skip
-        assert set(found.activations) == {"a", "d", "b"}
+        assert set(found.activations) == {"a", "d"}
 
     def test_a_default_that_the_caller_may_replace_is_left(self) -> None:
         model = proto(
