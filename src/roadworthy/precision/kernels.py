@@ -55,7 +55,8 @@ ACROSS = "it reads a Concat along another axis than its channels: openvino's INT
 
 # Which are never negative, or aren't where what they read isn't.
 _RECTIFIERS = frozenset({"Relu", "Sigmoid"})
-_KEEP_SIGN = THROUGH | {"AveragePool", "Concat", "GlobalAveragePool"}
+# A cubic Resize may overshoot.
+_KEEP_SIGN = THROUGH - {"Resize"} | {"AveragePool", "Concat", "GlobalAveragePool"}
 
 
 def refusal(node: ir.Node, dialect: Dialect) -> str | None:
