@@ -76,17 +76,41 @@ def refusal(node: ir.Node, dialect: Dialect) -> str | None:
 def gives_floats(node: ir.Node) -> bool:
     """Tell whether a Gemm or MatMul runs in INT8 without Q behind it, too (case 6).
 
-    It doesn't if a Relu or Clip alone reads the result, or an Add that of a MatMul: the two become
-    a Gemm of floats first. Nor a Gemm whose bias is left in float because another node reads it:
-    ONNX Runtime quantises it by itself, but only where the result is quantised.
+    It doesn't if a Relu or Clip alone reads the result. Nor if an Add alone reads that of a MatMul
+    and the two become a Gemm of floats first: it does where a vector can't be lifted out of the way
+    (`lifted`). Nor a Gemm whose bias is left in float because another node reads it: ONNX Runtime
+    quantises it by itself, but only where the result is quantised.
     """
-    users = [user.node for user in node.outputs[0].uses()]
-    if len(users) == 1 and operator(users[0]) in {"Clip", "Relu"} | (
-        {"Add"} if operator(node) == "MatMul" else set()
-    ):
+    users = list(node.outputs[0].uses())
+    if len(users) == 1 and operator(users[0].node) in ("Clip", "Relu"):
         return False
+    if len(users) == 1 and operator(users[0].node) == "Add" and operator(node) == "MatMul":
+        other = users[0].node.inputs[1 - users[0].idx]
+        apart = other is not None and other.shape is not None and len(other.shape) >= 2
+        return _rank(node) > 2 and (apart or lifted(node) is not None)
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     return bias is None or len(tuple(bias.uses())) == 1
+
+
+def lifted(node: ir.Node) -> tuple[ir.Value, int] | None:
+    """Return the constant vector that an Add alone adds to a MatMul's result, and that one's rank.
+
+    With three axes or more: said with as many axes, the first ones 1, the vector adds the same, and
+    ONNX Runtime leaves MatMul and Add apart.
+    """
+    users = list(node.outputs[0].uses())
+    if operator(node) != "MatMul" or len(users) != 1 or operator(users[0].node) != "Add":
+        return None
+    other, rank = users[0].node.inputs[1 - users[0].idx], _rank(node)
+    if rank < 3 or other is None or not is_weight(other) or other.shape is None:
+        return None
+    return (other, rank) if len(other.shape) == 1 else None
+
+
+def _rank(node: ir.Node) -> int:
+    """Return the rank of a result, 0 where it isn't known."""
+    shape = node.outputs[0].shape
+    return 0 if shape is None else len(shape)
 
 
 def _bias(node: ir.Node) -> str | None:

@@ -9,9 +9,10 @@ import numpy as np
 from roadworthy.core.errors import InputError
 from roadworthy.core.signature import Array
 from roadworthy.precision.dialect import Dialect
+from roadworthy.precision.kernels import lifted
 from roadworthy.precision.plan import Correction, PrecisionPlan, Quantized
 from roadworthy.precision.scales import weight_array
-from roadworthy.precision.typed import fresh, value_names
+from roadworthy.precision.typed import fresh, typed_copy, value_names
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -49,6 +50,8 @@ def lower(model: ir.Model, plan: PrecisionPlan, dialect: Dialect) -> ir.Model:
             lowering.weight(item)
         else:
             lowering.activation(item)
+    if "MatMul" in dialect.floats:
+        lowering.lift(model)
     copy.graph.sort()
     return copy
 
@@ -134,6 +137,24 @@ class _Lowering:
             user.node.replace_input_with(user.idx, back)
         if self.dialect.stored and not (value.is_graph_input() or value.is_graph_output()):
             del self.model.graph.initializers[item.tensor]
+
+    def lift(self, original: ir.Model) -> None:
+        """Say vectors that are added to floats of INT8 MatMuls with more axes, see `lifted`."""
+        found = {node.name: lifted(node) for node in typed_copy(original).graph}
+        for node in list(self.model.graph):
+            vector = found.get(node.name)
+            weight = node.inputs[1].producer() if vector and node.inputs[1] else None
+            if vector is None or weight is None or weight.op_type != "DequantizeLinear":
+                continue
+            [user] = node.outputs[0].uses()
+            name = vector[0].name or ""
+            values = weight_array(self.model, name)
+            shape = (*[1] * (vector[1] - 1), len(values))
+            made = self._initializer(f"{name}_lifted", values.reshape(shape))
+            user.node.replace_input_with(1 - user.idx, made)
+            old = self.model.graph.initializers[name]
+            if not (old.uses() or old.is_graph_output()):
+                del self.model.graph.initializers[name]
 
     def _on_grid(self, value: ir.Value, item: Quantized) -> ir.Value:
         """Return a weight as its integers stand for it.
