@@ -232,6 +232,11 @@ class TestFloatResults:
             # A vector is said with three axes: ONNX Runtime makes a Gemm of floats otherwise.
             tokens_network("[t] b = MatMul(a, w1) c = Add(b, bias) d = Exp(c) z = MatMul(d, w2)"),
             tokens_network("[t] b = MatMul(a, w1) c = Add(bias, b) z = MatMul(c, w2)"),
+            # Of two, and of something else.
+            tokens_network(
+                "[t] b = MatMul(a, w1) c = Add(b, bias) d = MatMul(c, w2) e = Add(d, bias) "
+                "f = Sub(e, bias) z = MatMul(f, w3)"
+            ),
             tokens_network("[t] b = MatMul(a, w1) c = Add(a, b) d = Exp(c) z = MatMul(d, w2)"),
         ],
     )
