@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from roadworthy.core.account import take_account
 from roadworthy.core.errors import SamplesError
-from roadworthy.core.samples import load_samples, read_npy, read_npz
+from roadworthy.core.npz import open_npz, read_npy, read_npz
+from roadworthy.core.samples import load_samples
 from roadworthy.core.signature import Array
 
 ARRAYS = hnp.arrays(
@@ -69,6 +72,62 @@ def test_damage_is_refused_in_our_words_or_harmless(data: st.DataObject, tmp_pat
             read(tmp_path / name)
         except SamplesError as error:
             assert "\n" not in error.what
+
+
+STACKS = hnp.arrays(
+    st.one_of(
+        st.sampled_from(
+            [np.dtype(text) for text in ("<f2", ">f4", "<f8", ">i2", "<i8", "u1", "?")]
+        ),
+        st.sampled_from([np.dtype(text) for text in ("<c8", "<U3", ">U1", "S2", "<U0", "<M8[s]")]),
+        st.just(np.dtype([("a", "<f4"), ("b", "u1")])),
+    ),
+    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+)
+SAVING = st.sampled_from([np.savez, np.savez_compressed])
+
+
+@given(stacks=st.dictionaries(st.sampled_from("abc"), STACKS, min_size=1), data=st.data())
+def test_arrays_that_stay_on_disk_are_those_that_numpy_reads(
+    stacks: dict[str, Array], data: st.DataObject, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.npz"
+    orders = {k: np.asarray(v, order=data.draw(st.sampled_from("CF"))) for k, v in stacks.items()}
+    data.draw(SAVING)(path, **orders)
+    found = open_npz(path)
+    with np.load(path) as archive:
+        assert list(found) == archive.files
+        for name, wanted in archive.items():
+            assert (found[name].shape, found[name].ndim) == (wanted.shape, wanted.ndim)
+            for index in range(len(wanted) if wanted.ndim else 0):
+                one, other = np.asarray(found[name][index]), np.asarray(wanted[index])
+                assert (one.dtype, one.shape) == (other.dtype, other.shape)
+                assert one.tobytes() == other.tobytes()
+
+
+@given(save=SAVING, data=st.data())
+@settings(max_examples=250)
+def test_damage_is_found_before_any_sample_is_used(
+    save: Callable[..., None], data: st.DataObject, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.npz"
+    save(path, x=np.arange(45, dtype=np.float32).reshape(5, 9), n=np.arange(5))
+    content = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
+    path.write_bytes(bytes(content[: data.draw(st.integers(1, len(content)))]))
+    try:
+        wanted = read_npz(path)
+    except SamplesError as error:
+        with pytest.raises(SamplesError) as caught:
+            open_npz(path)
+        assert str(caught.value) == str(error)
+        return
+    for name, found in open_npz(path).items():
+        assert found.shape == wanted[name].shape
+        if found.ndim:
+            for index, value in enumerate(wanted[name]):
+                assert found[index].tobytes() == value.tobytes()
 
 
 @given(feed=FEEDS, data=st.data())

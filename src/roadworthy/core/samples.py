@@ -16,6 +16,7 @@ import numpy as np
 
 from roadworthy.core.account import SamplesAccount, account_and_outliers
 from roadworthy.core.errors import InputError, SamplesError
+from roadworthy.core.npz import Stack, open_npz, read_npy, read_npz
 from roadworthy.core.signature import Array, Dim, Feed, Signature
 
 IMAGE_SUFFIXES = frozenset(
@@ -209,7 +210,8 @@ def _file_items(
 ) -> tuple[list[Sample], str]:
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        arrays = read_npz(path)
+        # Many samples stay on disk; of one feed all is read anyway.
+        arrays = open_npz(path) if many else read_npz(path)
         count = _feed_count(arrays, ranks) if many else None
         if count is None:
             return [Sample(path.name, lambda: read_npz(path), path)], "npz"
@@ -240,7 +242,7 @@ def _file_items(
     )
 
 
-def _feed_count(arrays: Feed, ranks: Mapping[str, int] | None) -> int | None:
+def _feed_count(arrays: Mapping[str, Array | Stack], ranks: Mapping[str, int] | None) -> int | None:
     """Return how many feeds an .npz holds, None when it is a single one."""
     if ranks is None or any(name not in ranks for name in arrays):
         return None
@@ -249,65 +251,3 @@ def _feed_count(arrays: Feed, ranks: Mapping[str, int] | None) -> int | None:
     if extra == {1} and len(lengths) == 1:
         return lengths.pop()
     return None
-
-
-def read_npz(path: Path) -> dict[str, Array]:
-    """Read an `.npz` without ever unpickling.
-
-    Raises:
-        SamplesError: not an npz, truncated, empty, or holding Python objects.
-    """
-    arrays = _load_numpy(path)
-    if isinstance(arrays, np.ndarray):
-        raise SamplesError("the file holds one array, not named ones", where=str(path))
-    strangers = [name for name, value in arrays.items() if not isinstance(value, np.ndarray)]
-    if strangers:
-        raise SamplesError(f"{strangers[0]!r} in the file is not an array", where=str(path))
-    if not arrays:
-        raise SamplesError("the file holds no arrays", where=str(path))
-    return arrays
-
-
-def read_npy(path: Path) -> Array:
-    """Read an `.npy` without ever unpickling.
-
-    Raises:
-        SamplesError: not an npy, truncated, or holding Python objects.
-    """
-    array = _load_numpy(path)
-    if not isinstance(array, np.ndarray):
-        raise SamplesError("the file holds several arrays, not one", where=str(path))
-    return array
-
-
-def _load_numpy(path: Path) -> Array | dict[str, Any]:
-    try:
-        # Opened here, because NumPy leaves a damaged .npz open.
-        with path.open("rb") as file:
-            loaded: Any = np.load(file, allow_pickle=False)
-            return loaded if isinstance(loaded, np.ndarray) else dict(loaded.items())
-    # Damaged bytes raise what they like, from zlib, zipfile, tokenize, …
-    except Exception as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> SamplesError:
-    objects = "allow_pickle" in str(error)
-    if objects and not _begins_like_arrays_or_pickle(path):
-        # NumPy calls every file that it doesn't know a pickle.
-        return SamplesError(
-            "the file holds no NumPy arrays", where=str(path), remedy="save it with numpy.savez"
-        )
-    text = str(error).strip() or type(error).__name__
-    return SamplesError(
-        "the file holds pickled Python objects, which are never loaded"
-        if objects
-        else f"the file can't be read as arrays: {text.splitlines()[0]}",
-        where=str(path),
-        remedy="save plain arrays with numpy.savez" if objects else "save it again",
-    )
-
-
-def _begins_like_arrays_or_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(6).startswith((b"\x93NUMPY", b"PK", b"\x80"))

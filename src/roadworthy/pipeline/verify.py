@@ -11,8 +11,9 @@ from roadworthy.backends import registry
 from roadworthy.backends.base import CompileOptions
 from roadworthy.core.errors import EXIT_OK, RoadworthyError, UsageError, worst_exit_code
 from roadworthy.core.inputspec import parse_inputs
+from roadworthy.core.npz import read_npz
 from roadworthy.core.reference import Reference
-from roadworthy.core.samples import Samples, read_npz
+from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
 from roadworthy.core.verdict import Verdict

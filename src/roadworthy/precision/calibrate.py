@@ -18,7 +18,8 @@ import numpy as np
 
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.files import replacing_file
-from roadworthy.core.samples import Samples, read_npz
+from roadworthy.core.npz import read_npz
+from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Feed
 from roadworthy.graph.serial import digest, to_files
 from roadworthy.precision.observe import Observed

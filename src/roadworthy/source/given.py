@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from roadworthy.core.errors import RunError, SamplesError
+from roadworthy.core.npz import read_npz
 from roadworthy.core.reference import Reference
-from roadworthy.core.samples import Samples, read_npz
+from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Answers, Feed, Signature
 
 GIVEN = "given answers"

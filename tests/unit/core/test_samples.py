@@ -12,14 +12,8 @@ import numpy as np
 import pytest
 
 from roadworthy.core.errors import MissingExtraError, SamplesError
-from roadworthy.core.samples import (
-    Sample,
-    Samples,
-    load_samples,
-    random_samples,
-    read_npy,
-    read_npz,
-)
+from roadworthy.core.npz import read_npy, read_npz
+from roadworthy.core.samples import Sample, Samples, load_samples, random_samples
 from roadworthy.core.signature import Array, Dim, Feed, Signature, TensorSpec
 
 RANKS = {"x": 2, "n": 0}
