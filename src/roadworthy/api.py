@@ -41,8 +41,8 @@ def deploy(
         samples: a path, `"random"` (a smoke test), one feed `{name: array}`, or several.
         progress: called with (what is being done, share of it that is done).
         **options: weights, inputs, outputs, preprocess, targets, precision, options, budget,
-            objective, out, threads, trust, measure_seconds; as texts or paths, like those of the
-            command line.
+            objective, out, threads, trust, measure_seconds, method, calibration, keep,
+            strict_precision; as texts or paths, like those of the command line.
 
     Returns:
         The deployment; every target verified.

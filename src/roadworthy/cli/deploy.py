@@ -35,6 +35,7 @@ def deploy(
         str | None, typer.Option(help="Samples to calibrate INT8 with. Default: the samples.")
     ] = None,
     method: options.Method = "auto",
+    keep: options.Keep = None,
     strict_precision: Annotated[
         bool,
         typer.Option(
@@ -93,6 +94,7 @@ def deploy(
         measure_seconds=measure_seconds,
         method=method,
         calibration=calibration,
+        keep=keep,
         strict_precision=strict_precision,
     )
     with ProgressDisplay(silent=json) as progress:

@@ -40,6 +40,9 @@ Threads = Annotated[
     typer.Option(min=1, metavar="N", help="Threads of one inference. Default: what may be used."),
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="Let the files run code that they bring.")]
+Keep = Annotated[
+    Path | None, typer.Option(help="A file for an unfinished calibration, to continue it.")
+]
 Method = Annotated[
     str,
     typer.Option(help="INT8 ranges: auto (the best of all), minmax, percentile, mse or entropy."),

@@ -25,9 +25,7 @@ def quantize(
     emit: Annotated[
         str, typer.Option(help="onnx, or trt-cache: a calibration cache for TensorRT 8.")
     ] = "onnx",
-    keep: Annotated[
-        Path | None, typer.Option(help="A file for an unfinished calibration, to continue it.")
-    ] = None,
+    keep: options.Keep = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> int:

@@ -21,6 +21,7 @@ from roadworthy.pipeline.building import build
 from roadworthy.pipeline.choosing import Race, choose, fastest
 from roadworthy.pipeline.deployment import Deployment, TargetResult
 from roadworthy.pipeline.gather import check_contract, gather_samples, output_names
+from roadworthy.pipeline.keeping import check_keep
 from roadworthy.pipeline.lowering import Attempts, Lowered, Lowering, Outcome
 from roadworthy.pipeline.request import Request
 from roadworthy.pipeline.ship import check_destination, ship
@@ -52,11 +53,12 @@ def deploy(request: Request, progress: Progress = silent) -> Deployment:
         How it ended for every target; a target that failed is in there with its error.
 
     Raises:
-        InputError: the source, its weights or the samples can't be used.
+        InputError: the source, its weights, the samples or a kept calibration can't be used.
         WrongAnswersError: no exported model agrees with the source, or the oracles disagree.
     """
     progress("open the source", 0.0)
     check_destination(request.out)
+    check_keep(request.keep, request.out, request.reads)
     source = _open(request)
     samples, contract = gather_samples(request.samples, source, request.inputs, request.preprocess)
     calibration = _calibration(request, source, samples, contract)

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends import registry
@@ -27,7 +29,15 @@ from roadworthy.precision.half import plan_half, to_half
 from roadworthy.precision.mixed import with_half_rest
 from roadworthy.precision.placement import Placement, place
 from roadworthy.precision.plan import PrecisionPlan
-from roadworthy.precision.quantize import Split, judges_for, named, observe, quantize, split
+from roadworthy.precision.quantize import (
+    Split,
+    check_kept,
+    judges_for,
+    named,
+    observe,
+    quantize,
+    split,
+)
 from roadworthy.precision.scoring import LITERAL, PLAIN
 from roadworthy.precision.typed import is_float, typed_copy
 from roadworthy.verify.answers import Progress, TrustedAnswers
@@ -95,6 +105,7 @@ class Lowering:
 
         Raises:
             SamplesError: they don't fit the network.
+            InputError: what is kept of an unfinished calibration is of something else.
         """
         self._request = request
         self._evidence = evidence
@@ -106,6 +117,8 @@ class Lowering:
         self._ranged: Calibration | None = None
         self._stated: Stated | None = None
         self._dialects: dict[Target, Dialect] = {}
+        if request.keep is not None:
+            self._check_kept(request.keep)
 
     def attempts(self, target: Target, precision: str, progress: Progress) -> Attempts:
         """Yield what to compile for a target; the next one is asked for when one failed.
@@ -204,24 +217,38 @@ class Lowering:
     def _observations(self, progress: Progress) -> tuple[Calibration, Split]:
         """Run the samples once, for all targets that will want them."""
         if self._observed is None:
-            dialects: dict[Dialect, None] = {}
-            for target in self._request.targets:
-                # A target without INT8, or that isn't there, says so itself when its turn comes.
-                with contextlib.suppress(RoadworthyError):
-                    dialects[self._dialect(target)] = None
-            model = self._model()
-            placements = [place(model, dialect) for dialect in dialects]
-            parts = split(self._samples, judges_for(model, placements, self._request.method))
+            placements, parts = self._wanted
             calibration = observe(
-                model,
+                self._model(),
                 placements,
                 parts.seen,
                 method=self._request.method,
                 threads=self._request.threads,
+                keep=self._request.keep,
                 progress=progress,
             )
             self._observed = self._told(calibration), parts
         return self._observed
+
+    @cached_property
+    def _wanted(self) -> tuple[list[Placement], Split]:
+        """What the targets want to be observed, and on which samples."""
+        dialects: dict[Dialect, None] = {}
+        for target in self._request.targets:
+            # A target without INT8, or that isn't there, says so itself when its turn comes.
+            with contextlib.suppress(RoadworthyError):
+                dialects[self._dialect(target)] = None
+        model = self._model()
+        placements = [place(model, dialect) for dialect in dialects]
+        return placements, split(self._samples, judges_for(model, placements, self._request.method))
+
+    def _check_kept(self, keep: Path) -> None:
+        """Refuse before any target is built what could only be refused for one of them later."""
+        placements, parts = self._wanted
+        # Where nothing would run in INT8 nothing is calibrated, and each target says why.
+        if any(placed.activations for placed in placements):
+            method = self._request.method
+            check_kept(self._model(), placements, parts.seen, method=method, keep=keep)
 
     def _ranges(self, progress: Progress) -> Calibration:
         """Return the range of every FP32 tensor, which only types written into a graph need."""

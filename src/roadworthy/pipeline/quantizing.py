@@ -21,6 +21,7 @@ from roadworthy.graph.signature import signature_of
 from roadworthy.passes.catalogue import standard_passes
 from roadworthy.passes.guard import run_guarded
 from roadworthy.pipeline.gather import fitting, gather_samples
+from roadworthy.pipeline.keeping import check_keep
 from roadworthy.pipeline.lowering import dialect_of, nothing_to_quantise
 from roadworthy.pipeline.request import CALIBRATIONS, DEFAULT_TARGET
 from roadworthy.precision.calibrate import Calibration, unfit
@@ -111,6 +112,7 @@ def run_quantize(
             remedy=f"choose one of: {', '.join(CALIBRATIONS)}",
         )
     _check_out(out, (model, samples, preprocess, keep))
+    check_keep(keep, out, (model, samples, preprocess))
     specs = parse_inputs(inputs)
     where = Target.parse(target or ("tensorrt" if emit == "trt-cache" else DEFAULT_TARGET))
     dialect = dialect_of(where)

@@ -52,6 +52,7 @@ class Request:
             target, or between targets; 0 leaves timing out.
         method: how INT8 ranges are chosen; "auto" keeps the best on held-back samples.
         calibration: what INT8 is calibrated with; None takes the samples.
+        keep: a file for INT8's unfinished calibration, to continue it.
         strict_precision: less of the precision than was planned is a failure, not a finding; so is
             what the engine doesn't tell of it.
     """
@@ -73,6 +74,7 @@ class Request:
     measure_seconds: float = 10.0
     method: str = "auto"
     calibration: Any = None
+    keep: Path | None = None
     strict_precision: bool = False
 
     def __post_init__(self) -> None:
@@ -113,21 +115,31 @@ class Request:
             )
 
     def _check_calibration(self) -> None:
-        own = self.method != "auto" or self.calibration is not None
-        if own and self.precision != "int8" and not (self.precision == "auto" and self.budget):
+        given = {
+            "--method": self.method != "auto",
+            "--calibration": self.calibration is not None,
+            "--keep": self.keep is not None,
+        }
+        own = [option for option, is_given in given.items() if is_given]
+        if own and not any("int8" in self._precisions(target) for target in self.targets):
             raise UsageError(
                 "calibration is for int8 alone",
-                where="--method" if self.method != "auto" else "--calibration",
+                where=own[0],
                 remedy="add --precision int8, or leave it out",
             )
-        given = self.samples if self.calibration is None else self.calibration
+        samples = self.samples if self.calibration is None else self.calibration
         # A Path of that name is a file's, as everywhere.
-        if (self.precision == "int8" or own) and isinstance(given, str) and given == RANDOM:
+        if (self.precision == "int8" or own) and isinstance(samples, str) and samples == RANDOM:
             raise UsageError(
                 "random samples can't calibrate: their ranges are not those of real data",
                 where="--samples random" if self.calibration is None else "--calibration random",
                 remedy="give real inputs, some 100 of them",
             )
+
+    @property
+    def reads(self) -> tuple[Any, ...]:
+        """What was given that may be a file or folder to read."""
+        return (self.source, self.weights, self.samples, self.calibration, self.preprocess)
 
     def compile_options(self, target: Target) -> CompileOptions:
         """Return what one target's backend is told."""
@@ -141,14 +153,17 @@ class Request:
         "auto" with a budget means the fastest precision that keeps it. Without a budget nobody
         allowed any loss, so it is FP32.
         """
+        return [self._in(each) for each in self._precisions(target)]
+
+    def _precisions(self, target: Target) -> tuple[str, ...]:
         if self.precision != "auto" or not self.budget:
-            return [self]
-        return [self._in(each) for each in _CHOICES.get(target.backend, ("fp32",))]
+            return (self.precision,)
+        return _CHOICES.get(target.backend, ("fp32",))
 
     def _in(self, precision: str) -> Request:
         if precision == "int8":
             return replace(self, precision=precision)
-        return replace(self, precision=precision, method="auto", calibration=None)
+        return replace(self, precision=precision, method="auto", calibration=None, keep=None)
 
 
 class RequestOptions(TypedDict, total=False):
@@ -169,6 +184,7 @@ class RequestOptions(TypedDict, total=False):
     measure_seconds: float
     method: str
     calibration: Any
+    keep: str | Path | None
     strict_precision: bool
 
 
@@ -204,6 +220,7 @@ def make_request(source: Any, samples: Any, **options: Unpack[RequestOptions]) -
         measure_seconds=options.get("measure_seconds", 10.0),
         method=options.get("method", "auto"),
         calibration=options.get("calibration"),
+        keep=_path(options.get("keep")),
         strict_precision=options.get("strict_precision", False),
     )
 

@@ -7,7 +7,6 @@ size gives the same histograms too, as far as ONNX Runtime computes the same val
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,19 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roadworthy.core.errors import InputError, UsageError
-from roadworthy.core.files import replacing_file
-from roadworthy.core.npz import read_npz
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Feed
-from roadworthy.graph.serial import digest, to_files
 from roadworthy.precision.observe import Observed
-from roadworthy.precision.operands import data_axis
 from roadworthy.precision.segments import SegmentedNetwork
+from roadworthy.precision.unfinished import Unfinished, begun
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-SCHEMA = "roadworthy/calibration/2"
 # Unfinished work is written this often.
 _SAVE_SECONDS = 30.0
 _MOST_FINDINGS = 20
@@ -165,20 +160,12 @@ def calibrate(
             where="--samples random",
             remedy="give real inputs, some 100 of them",
         )
-    head = {
-        "schema": SCHEMA,
-        "model": digest(to_files(model, "model.onnx")),
-        "samples": samples.account().digest,
-        "tensors": sorted(tensors),
-        "axes": _axes(model, tensors),
-        "histograms": histograms,
-    }
-    state = _State(head) if keep is None or not keep.exists() else _State.load(keep, head)
+    state = begun(model, samples, tensors, histograms=histograms, keep=keep)
     started = saved = time.monotonic()
     with SegmentedNetwork(model, tensors, threads) as network:
         for index in range(state.done, len(samples)):
             progress("calibrate", index / len(samples))
-            state.take(network, samples.items[index].name, samples[index])
+            _take(state, network, samples.items[index].name, samples[index])
             if keep is not None and time.monotonic() - saved > _SAVE_SECONDS:
                 state.save(keep)
                 saved = time.monotonic()
@@ -194,8 +181,8 @@ def calibrate(
             remedy="give samples without NaN or infinite values",
         )
     return Calibration(
-        str(head["model"]),
-        str(head["samples"]),
+        str(state.head["model"]),
+        str(state.head["samples"]),
         count,
         state.skipped,
         state.tensors,
@@ -204,90 +191,20 @@ def calibrate(
     )
 
 
-def _axes(model: ir.Model, tensors: Sequence[str]) -> dict[str, int]:
-    """Return the axis of the channels of every tensor of which it is known."""
-    values = (*model.graph.inputs, *(value for node in model.graph for value in node.outputs))
-    wanted = set(tensors)
-    axes = {value.name or "": data_axis(value) for value in values if value.name in wanted}
-    return {name: axis for name, axis in sorted(axes.items()) if axis is not None}
-
-
 def _short(value: float) -> float:
     """Return a number to read, of six digits: nothing is computed with it."""
     return float(f"{value:.6g}")
 
 
-class _State:
-    """How far a calibration is."""
-
-    def __init__(self, head: Mapping[str, Any]) -> None:
-        self.head = dict(head)
-        self.done = 0
-        self.seconds = 0.0
-        self.skipped: dict[str, str] = {}
-        self.tensors = {
-            name: Observed(name, axis=head["axes"].get(name)) for name in head["tensors"]
-        }
-        if not head["histograms"]:
-            for seen in self.tensors.values():
-                seen.histogram = None
-
-    def take(self, network: SegmentedNetwork, name: str, feed: Feed) -> None:
-        """Run one sample, or leave it out and say why."""
-        reason = unfit(feed)
-        if reason:
-            self.skipped[name] = reason
-        else:
-            for tensor, values in network.run(feed):
-                self.tensors[tensor].add(values, name)
-        self.done += 1
-
-    def save(self, path: Path) -> None:
-        """Write everything, in one step, as arrays without pickle."""
-        arrays: dict[str, Any] = {}
-        for index, seen in enumerate(self.tensors.values()):
-            arrays |= {f"{index}/{key}": value for key, value in seen.to_arrays().items()}
-        head = {**self.head, "done": self.done, "seconds": self.seconds, "skipped": self.skipped}
-        with replacing_file(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
-
-    @classmethod
-    def load(cls, path: Path, head: Mapping[str, Any]) -> _State:
-        """Read what `save` wrote, if it belongs to `head`."""
-        try:
-            arrays = read_npz(path)
-            found = json.loads(str(arrays.pop("head")))
-            state = cls(found)
-            state.done, state.seconds = int(found["done"]), float(found["seconds"])
-            state.skipped = dict(found["skipped"])
-            for index, name in enumerate(state.tensors):
-                own = f"{index}/"
-                state.tensors[name] = Observed.from_arrays(
-                    name,
-                    {key.removeprefix(own): v for key, v in arrays.items() if key.startswith(own)},
-                    state.tensors[name].axis,
-                )
-        except (InputError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            reason = error.what if isinstance(error, InputError) else error
-            raise InputError(
-                f"this is no calibration: {reason}", where=str(path), remedy="remove it"
-            ) from error
-        for key, what in (("model", "another network"), ("samples", "other samples")):
-            if found.get(key) != head[key]:
-                raise InputError(
-                    f"this calibration belongs to {what}",
-                    where=str(path),
-                    remedy="name another file, or remove it to calibrate anew",
-                )
-        if any(found.get(key) != head[key] for key in ("schema", "tensors", "axes", "histograms")):
-            raise InputError(
-                "this calibration observed other tensors, for other methods, or is of another "
-                "version",
-                where=str(path),
-                remedy="remove it to calibrate anew",
-            )
-        state.head = dict(head)
-        return state
+def _take(state: Unfinished, network: SegmentedNetwork, name: str, feed: Feed) -> None:
+    """Run one sample, or leave it out and say why."""
+    reason = unfit(feed)
+    if reason:
+        state.skipped[name] = reason
+    else:
+        for tensor, values in network.run(feed):
+            state.tensors[tensor].add(values, name)
+    state.done += 1
 
 
 def unfit(feed: Feed) -> str | None:

@@ -19,11 +19,14 @@ from roadworthy.precision.placement import Placement, place
 from roadworthy.precision.plan import PrecisionPlan
 from roadworthy.precision.scales import drowned, make_plan
 from roadworthy.precision.scoring import Score, literal_answers, score
+from roadworthy.precision.unfinished import begun
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 AUTO = "auto"
+# The one method that needs no histograms.
+_PLAINEST = "minmax"
 # Held back from calibration to compare the methods on: every eighth sample, at most so many, so
 # that they come from all over the data.
 _HELD_BACK_EVERY = 8
@@ -135,17 +138,37 @@ def observe(
 
     `also` names tensors that are to be observed besides.
     """
-    # Not only where scales come from: with an island in between a tensor has one of its own.
-    tensors = {*also, *(name for placement in placements for name in placement.activations)}
     return calibrate(
         model,
         samples,
-        sorted(tensors),
-        histograms=method != "minmax",
+        _observed(placements, also),
+        histograms=method != _PLAINEST,
         threads=threads,
         keep=keep,
         progress=progress,
     )
+
+
+def check_kept(
+    model: ir.Model,
+    placements: Iterable[Placement],
+    samples: Samples,
+    *,
+    method: str = AUTO,
+    keep: Path,
+) -> None:
+    """Refuse before other work what `observe` would refuse to continue; arguments as there.
+
+    Raises:
+        InputError: `keep` is of another network, other samples or other tensors.
+    """
+    begun(model, samples, _observed(placements), histograms=method != _PLAINEST, keep=keep)
+
+
+def _observed(placements: Iterable[Placement], also: Iterable[str] = ()) -> list[str]:
+    """Return the tensors that a calibration is to observe."""
+    # Not only where scales come from: with an island in between a tensor has one of its own.
+    return sorted({*also, *(name for placement in placements for name in placement.activations)})
 
 
 @dataclass(frozen=True)

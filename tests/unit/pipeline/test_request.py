@@ -107,16 +107,26 @@ def test_a_precision_that_this_version_cannot_build():
         make_request("model.onnx", "samples", precision="fp8")
 
 
-@pytest.mark.parametrize("given", [{"method": "mse"}, {"calibration": "folder"}])
+@pytest.mark.parametrize(
+    "given", [{"method": "mse"}, {"calibration": "folder"}, {"keep": Path("kept.npz")}]
+)
 def test_calibration_is_for_int8_and_for_auto_that_may_choose_it(given):
     make_request("model.onnx", "samples", precision="int8", **given)
     auto = make_request("model.onnx", "samples", precision="auto", budget="mvre=0.1", **given)
     tried = {each.precision: each for each in auto.by_precision(auto.targets[0])}
     assert list(tried) == ["fp32", "int8"]
-    assert (tried["int8"].method, tried["int8"].calibration) == (auto.method, auto.calibration)
+    assert {name: getattr(tried["int8"], name) for name in given} == given
     for precision in ("fp32", "auto", "fp16"):
-        with pytest.raises(UsageError, match="int8 alone"):
+        with pytest.raises(UsageError, match="int8 alone") as caught:
             make_request("model.onnx", "samples", precision=precision, **given)
+        assert caught.value.where == f"--{next(iter(given))}"
+
+
+def test_nor_is_there_any_where_auto_has_no_int8_to_choose():
+    given = {"budget": "mvre=0.1", "keep": "kept.npz"}
+    make_request("model.onnx", "samples", targets=["tvm", "openvino"], **given)
+    with pytest.raises(UsageError, match="int8 alone"):
+        make_request("model.onnx", "samples", targets=["tvm"], **given)
 
 
 @pytest.mark.parametrize(
