@@ -41,7 +41,7 @@ class Calibration:
         samples: digest of the samples, as in their account.
         count: how many samples were used.
         skipped: samples that were left out, with the reason.
-        tensors: by name.
+        tensors: by name, in the order of the network.
         seconds: what it took.
         quantises: for INT8; False where the ranges only tell what FP16 can hold.
         wild: samples whose inputs are outliers among all that were given, in words.
@@ -185,10 +185,17 @@ def calibrate(
         str(state.head["samples"]),
         count,
         state.skipped,
-        state.tensors,
+        {name: state.tensors[name] for name in _in_order(model, tensors)},
         state.seconds,
         source=samples.source,
     )
+
+
+def _in_order(model: ir.Model, tensors: Sequence[str]) -> list[str]:
+    """Return the tensors as the graph comes to them: a reader follows the network."""
+    wanted = set(tensors)
+    values = (*model.graph.inputs, *(value for node in model.graph for value in node.outputs))
+    return [value.name for value in values if value.name in wanted]
 
 
 def _short(value: float) -> float:

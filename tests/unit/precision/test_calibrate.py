@@ -50,6 +50,16 @@ def test_the_order_of_the_samples_doesnt_matter() -> None:
     assert_same(calibrated(samples), calibrated(reordered(samples, [3, 0, 6, 5, 1, 2, 4])))
 
 
+def test_tensors_are_told_in_the_order_of_the_network(tmp_path) -> None:
+    as_computed = ["x", "first", "r1", "c2", "r2", "c3", "s", "r3", "c4", "y"]
+    for _ in range(2):  # the second time read from the file
+        found = calibrated(images(2), keep=tmp_path / "kept.npz")
+        assert [name for name in found.account()["ranges"] if name in as_computed] == [
+            name for name in as_computed if name in TENSORS
+        ]
+        assert found.tensors.keys() == set(TENSORS)
+
+
 def test_ranges_are_those_of_the_values() -> None:
     samples = images(3)
     found = calibrated(samples)
