@@ -32,6 +32,10 @@ class Ranges:
         saturation: per tensor, the share of values beyond the chosen range.
         findings: what a person should look at.
         seconds: how long it took.
+        ranges: per tensor, its smallest and largest finite value, in the order of the network.
+        source: where the samples come from.
+        data_set: digest of all samples that were given, those that were held back too.
+        samples: digest of those that calibrated. Certificates of before may lack the last four.
     """
 
     method: str
@@ -42,6 +46,10 @@ class Ranges:
     saturation: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     seconds: float = 0.0
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    source: str = ""
+    data_set: str = ""
+    samples: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ class LoweringAccount:
         held_back: how many samples they were compared on.
         bias_correction: whether it paid; None where there was none to try.
         notes: what a reader must know about that comparison.
+        split: how those that were held back were chosen; empty where nothing is recorded.
     """
 
     precision: str
@@ -88,3 +97,13 @@ class LoweringAccount:
     held_back: int = 0
     bias_correction: Biases | None = None
     notes: tuple[str, ...] = ()
+    split: str = ""
+
+    @property
+    def is_apart(self) -> bool:
+        """Tell whether the samples that were held back are others than those that calibrated."""
+        seen = self.calibration
+        if seen.data_set and seen.samples:
+            return seen.data_set != seen.samples
+        # Before there were digests of both, a note said that they were the same.
+        return not self.notes

@@ -85,11 +85,16 @@ class Column:
     number: bool = False
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[Html]]) -> Html:
-    """Return a table. The first column names the row; on a narrow screen each row is a card."""
+def table(
+    columns: Sequence[Column], rows: Iterable[Sequence[Html]], class_: str | None = None
+) -> Html:
+    """Return a table. The first column names the row.
+
+    On a narrow screen each row is a card; of the class "compact", a long list of little, a line.
+    """
     head = el("tr", *(el("th", text(c.title), scope="col", class_=_class(c)) for c in columns))
     body = [el("tr", *_cells(columns, row)) for row in rows]
-    return el("table", el("thead", head), el("tbody", *body))
+    return el("table", el("thead", head), el("tbody", *body), class_=class_)
 
 
 def _cells(columns: Sequence[Column], row: Sequence[Html]) -> Iterable[Html]:

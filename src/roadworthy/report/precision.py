@@ -13,11 +13,11 @@ from roadworthy.backends.proof import DTYPES, runs_in
 from roadworthy.core.certificate import Certificate
 from roadworthy.report import charts
 from roadworthy.report import format as fmt
-from roadworthy.report.lowered import Biases, Exempt, LoweringAccount, Ranges, Score
+from roadworthy.report.calibration import calibration_part
+from roadworthy.report.lowered import Biases, Exempt, LoweringAccount, Score
 from roadworthy.report.markup import EMPTY, Html, code, el, foreign, join, text
 from roadworthy.report.parts import (
     Column,
-    bullets,
     caution,
     facts,
     folded,
@@ -33,8 +33,6 @@ PROVEN = frozenset({"layers", "macs", "findings", "notes"})
 """What this section says of `Engine.proof`."""
 _UNKNOWN = "unknown"
 _CLASSES = {"fp8": "narrow", "int8": "narrow", "fp16": "half", "bf16": "half", _UNKNOWN: "unknown"}
-# So many tensors are named.
-_WORST = 5
 
 
 def precision_section(certificate: Certificate) -> Html:
@@ -49,7 +47,8 @@ def precision_section(certificate: Certificate) -> Html:
     if account.bias_correction is not None:
         corrected = _biases(account.bias_correction, _is_discrete(certificate))
         pairs.append(("Biases", text(corrected)))
-    return section("Precision", facts(pairs), _methods(account, certificate), _ranges(account))
+    seen = calibration_part(account, certificate.samples)
+    return section("Precision", facts(pairs), _methods(account, certificate), seen)
 
 
 # -- what runs
@@ -164,7 +163,7 @@ def _methods(account: LoweringAccount, certificate: Certificate) -> Html:
 
 
 def _compared(account: LoweringAccount, any_discrete: bool) -> Html:
-    unseen = "" if account.notes else " that the calibration hadn't seen"
+    unseen = " that the calibration hadn't seen" * account.is_apart
     said = (
         "Signal to quantisation noise of the plan computed literally"
         f"{', or the share of equal elements' * any_discrete}: more is better. On "
@@ -202,49 +201,3 @@ def _method(score: Score, account: LoweringAccount, discrete: set[str], single: 
 
 def _level(value: float, discrete: bool) -> str:
     return f"{fmt.percent(value)} equal" if discrete else fmt.decibel(value)
-
-
-# -- where the ranges come from
-
-
-def _ranges(account: LoweringAccount) -> Html:
-    seen = account.calibration
-    left_out = {f"sample {name}: left out: {reason}" for name, reason in seen.skipped.items()}
-    findings = [caution(one) for one in seen.findings if one not in left_out]
-    pairs = [
-        ("Method", foreign(seen.method)),
-        ("Samples", text(fmt.count(seen.count))),
-        ("Left out", _left_out(seen)),
-        ("Tensors", text(fmt.count(seen.tensors))),
-        # Types in the graph have no range that something could lie beyond.
-        *([("Beyond the range", _saturated(seen))] if account.dialect else []),
-        ("Dead channels", _dead(seen)),
-        ("Findings", several(findings, "nothing suspicious")),
-        ("Took", text(fmt.seconds(seen.seconds))),
-    ]
-    return join([el("h4", text("Ranges")), facts(pairs)])
-
-
-def _left_out(seen: Ranges) -> Html:
-    return short([caution(f"{name}: {why}") for name, why in seen.skipped.items()], "sample")
-
-
-def _saturated(seen: Ranges) -> Html:
-    worst = sorted(seen.saturation.items(), key=lambda item: -item[1])
-    if not worst:
-        return text("none")
-    lines = [join([text(f"{_clipped(share)} of "), code(name)]) for name, share in worst[:_WORST]]
-    more = f", the worst {_WORST} are" if len(worst) > _WORST else ""
-    said = f"Values of {fmt.counted(len(worst), 'tensor')} are clipped{more}:"
-    return join([text(said), bullets(lines)])
-
-
-def _clipped(share: float) -> str:
-    """Return a share of values; a very small one by the million."""
-    return fmt.percent(share) if share >= 1e-3 else f"{fmt.number(share * 1e6)} in a million"
-
-
-def _dead(seen: Ranges) -> Html:
-    worst = sorted(seen.dead_channels.items(), key=lambda item: -item[1])
-    lines = [join([text(f"{fmt.counted(n, 'channel')} of "), code(name)]) for name, n in worst]
-    return short(lines, "tensor") if lines else text("none")

@@ -61,7 +61,11 @@ def _read(kind: Any, value: Any, path: str, where: str) -> Any:
         return _read(next(one for one in inner if one is not type(None)), value, path, where)
     if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
         return _read_fields(kind, value, path, where)
-    if origin is tuple and isinstance(value, list | tuple):
+    if (
+        origin is tuple
+        and isinstance(value, list | tuple)
+        and (inner[-1] is Ellipsis or len(inner) == len(value))
+    ):
         return tuple(_read(inner[0], one, f"{path}[{i}]", where) for i, one in enumerate(value))
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         if isinstance(value, Mapping):

@@ -52,6 +52,7 @@ bdi.long { overflow-wrap: anywhere; word-break: break-word; }
 .good { color: var(--good); } .bad { color: var(--bad); } .care { color: var(--care); }
 details { margin: .2rem 0; }
 summary { cursor: pointer; overflow-wrap: anywhere; }
+details + .facts { margin-top: .7rem; }
 details > :not(summary) { margin-left: 1.1rem; font-size: .9rem; }
 """
 
@@ -101,6 +102,8 @@ tbody th .soft { font-weight: 400; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 thead .number { white-space: normal; }
 .number + :not(.number) { padding-left: .7rem; }
+.compact { width: auto; } .compact th, .compact td { padding: .16rem 2.2rem .16rem 0; }
+.compact tbody th { font-weight: 400; } .compact tr > :last-child { padding-right: 0; }
 td > span > ul, dd > details:first-child { margin-top: 0; }
 @media (max-width: 40rem) {
   main { padding: 1.5rem 1rem 3rem; }
@@ -121,6 +124,12 @@ td > span > ul, dd > details:first-child { margin-top: 0; }
   tbody td::before { content: attr(data-label); color: var(--soft); }
   .number { text-align: left; white-space: normal; }
   .number + :not(.number) { padding-left: 0; }
+  .compact tbody tr { display: flex; flex-wrap: wrap; gap: 0 1.1rem; padding: .25rem 0; }
+  .compact tbody th { flex: 1 1 auto; } .compact tbody td { display: block; }
+  .compact { font-size: .85rem; } .compact th, .compact td { padding: 0; }
+  .compact td::before { margin-right: .4em; }
+  .compact td:nth-child(2)::before { content: none; }
+  .compact td:has(> span:empty) { display: none; }
 }
 """
 
@@ -145,6 +154,9 @@ line.interval { stroke: var(--plain); stroke-width: 2.5; }
 .share.full { fill: var(--soft); opacity: .6; }
 .share.unknown { fill: var(--paper); stroke: var(--soft); stroke-width: 1;
   stroke-dasharray: 3 2; }
+.profile { display: grid; grid-template-columns: 3.4rem minmax(0, 1fr); gap: .7rem; }
+.range { fill: var(--plain); } .range.marked { fill: var(--care); }
+line.grid { stroke: var(--rule); }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; margin: .2rem 0 .7rem;
   color: var(--soft); font-size: .88rem; }
 .legend span { display: inline-flex; align-items: center; gap: .4rem; }

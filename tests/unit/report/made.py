@@ -156,10 +156,18 @@ LOWERING: dict[str, Any] = {
     ],
     "calibration": {
         "model": "sha256:dd44",
+        "source": "photographs",
+        "data_set": "sha256:ff66",
         "samples": "sha256:ee55",
         "count": 14,
         "skipped": {"scene-03": "input 'image' has 3 NaN or infinite values"},
         "tensors": 30,
+        "ranges": {
+            "relu": [0.0, 33.125],
+            "cat_2": [-6.4394, 11.4711],
+            "relu_3": [0.0, 7.80187],
+            "relu_9": [0.0, 0.0],
+        },
         "dead_channels": {"relu_9": 11, "relu_3": 1},
         "findings": [
             "sample scene-03: left out: input 'image' has 3 NaN or infinite values",
@@ -174,6 +182,7 @@ LOWERING: dict[str, Any] = {
         {"method": "mse", "sqnr_db": 39.68, "outputs": {"logits": 39.68, "mask": 0.983}},
     ],
     "held_back": 2,
+    "split": "by position: in another order other samples are held back",
     "bias_correction": {"nodes": 17, "without_db": 37.6, "with_db": 39.64, "kept": True},
     "notes": [],
 }
@@ -196,6 +205,15 @@ def reduced(**changes: Any) -> Certificate:
 def ranges(**changes: Any) -> dict[str, Any]:
     """Return the account of the calibration, changed as asked."""
     return {**LOWERING["calibration"], **changes}
+
+
+def of_before() -> dict[str, Any]:
+    """Return a lowering without what the first certificates didn't have."""
+    lowering = {**LOWERING, "calibration": ranges()}
+    del lowering["split"]
+    for key in ("source", "data_set", "ranges"):
+        del lowering["calibration"][key]
+    return lowering
 
 
 def failed() -> Certificate:

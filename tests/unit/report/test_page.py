@@ -262,6 +262,9 @@ class TestNamesFromAnywhere:
         hostile["lowering"]["nodes"] = {name: 3}
         for key, found in (("skipped", name), ("dead_channels", 2), ("saturation", 0.5)):
             hostile["lowering"]["calibration"][key] = {name: found}
+        hostile["lowering"]["calibration"]["ranges"] = {name: [-1.0, 2.0]} | {
+            f"{name}{index}": [0.0, 1.0] for index in range(20)
+        }
         for score in hostile["lowering"]["scores"]:
             score["outputs"] = {name: 1.0, name + "2": 2.0}
         hostile["environment"] = {name: name}

@@ -74,7 +74,7 @@ class TestWhatRuns:
     def test_without_a_lowering_there_is_nothing_else(self) -> None:
         said = words(certificate(engine={"proof": PROOF}))
         assert "int8 92 %" in said
-        for absent in ("Plan", "Exceptions", "Methods compared", "Ranges"):
+        for absent in ("Plan", "Exceptions", "Methods compared", "Calibration", "Ranges"):
             assert absent not in said
 
     def test_an_engine_that_tells_nothing_has_no_section(self) -> None:
@@ -151,14 +151,18 @@ class TestTheMethods:
         assert "mse 25 % equal chosen" in words(reduced(scores=scores))
 
     def test_a_comparison_on_the_calibrations_own_samples_isnt_called_unseen(self) -> None:
-        said = words(reduced(notes=["2 samples: compared on what they were calibrated on"]))
-        assert "2 samples: compared on what they were calibrated on" in said
+        same = ranges(data_set="sha256:ee55")
+        note = "2 samples: compared on what they were calibrated on"
+        said = words(reduced(notes=[note], calibration=same))
+        assert note in said
         assert "hadn't seen" not in said
+        assert "held back" not in said
 
     def test_a_method_that_was_given_was_compared_with_none(self) -> None:
         said = words(reduced(scores=[], held_back=0))
         assert "Methods compared" not in said
-        assert "Ranges Method mse" in said
+        assert "mse chose the ranges" in said
+        assert "held back" not in said
 
 
 class TestBiases:
@@ -189,57 +193,15 @@ class TestBiases:
         assert "Biases" not in words(certificate(precision="int8", lowering=lowering))
 
 
-class TestTheRanges:
-    @pytest.mark.parametrize(
-        "shown",
-        [
-            "Samples 14 Left out scene-03: input 'image' has 3 NaN or infinite values",
-            "Tensors 30",
-            "Values of 2 tensors are clipped: 1.2 % of cat_2 10.2 in a million of relu",
-            "Dead channels 11 channels of relu_9 1 channel of relu_3",
-            "Findings sample scene-05: an outlier, tensor 'relu' reaches 33.1",
-            "Took 2.15 s",
-        ],
-    )
-    def test_are_accounted_for(self, shown: str) -> None:
-        assert shown in words(reduced())
-
-    def test_only_the_worst_of_many_saturated_tensors_are_named(self) -> None:
-        saturation = {f"t{i:02}": i / 1000 for i in range(1, 31)}
-        said = words(reduced(calibration=ranges(saturation=saturation)))
-        assert "Values of 30 tensors are clipped, the worst 5 are: 3 % of t30" in said
-        assert "t26" in said
-        assert "t25" not in said
-
-    def test_many_samples_left_out_are_folded(self) -> None:
-        skipped = {f"scene-{i}": "NaN" for i in range(9)}
-        assert "Left out 9 samples scene-0: NaN" in words(
-            reduced(calibration=ranges(skipped=skipped))
-        )
-
-    def test_nothing_to_report_is_said(self) -> None:
-        clean = ranges(skipped={}, dead_channels={}, findings=[], saturation={})
-        said = words(reduced(calibration=clean))
-        assert "Left out none" in said
-        assert "Beyond the range none Dead channels none Findings nothing suspicious" in said
-
-    def test_types_in_the_graph_clip_nothing_and_have_no_methods(self) -> None:
-        halves = ranges(method="ranges")
-        del halves["saturation"]
-        lowering = {**LOWERING, "precision": "fp16", "dialect": "", "calibration": halves}
-        for key in ("scores", "held_back", "bias_correction", "notes"):
-            del lowering[key]
-        said = words(certificate(precision="fp16", lowering=lowering))
-        assert "Ranges Method ranges" in said
-        assert "Beyond the range" not in said
-
-
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
         ({"nodes": {"int8": "many"}}, "lowering.nodes.int8"),
         ({"exceptions": [{"node": "a"}]}, r"lowering.exceptions\[0\].op_type"),
         ({"calibration": {}}, "lowering.calibration.method"),
+        ({"calibration": ranges(ranges={"a": [1.0]})}, "lowering.calibration.ranges.a"),
+        ({"calibration": ranges(ranges={"a": [0.0, "much"]})}, r"ranges.a\[1\]"),
+        ({"calibration": ranges(ranges=[[0.0, 1.0]])}, "lowering.calibration.ranges"),
         ({"scores": [{"method": "mse", "sqnr_db": None, "outputs": {}}]}, "sqnr_db"),
     ],
 )
