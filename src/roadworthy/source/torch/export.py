@@ -9,7 +9,8 @@ Three attempts, each made only when it is asked for:
    branch on a size is frozen at the example's side. Not tried for static shapes, where there is
    nothing to prove.
 3. `torchscript`: the older exporter, which records one run. It freezes every branch, and sometimes
-   sizes.
+   sizes. Branches on sizes are told by other sizes; one on the values of an input by nothing that
+   the samples need to hold, so that such a recording is refused.
 
 None of them is trusted: which one agrees with the network is found out by running it, also at
 other sizes than the example's.
@@ -21,7 +22,7 @@ import io
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
@@ -33,7 +34,9 @@ from roadworthy.core.errors import UsageError
 from roadworthy.core.signature import Array, Dim, Feed, Signature
 from roadworthy.source.torch.calling import Convention, Flat, convention
 from roadworthy.source.torch.finish import ExportFailure, finish
+from roadworthy.source.torch.numerics import trusted_numerics
 from roadworthy.source.torch.quiet import quietly
+from roadworthy.source.torch.reads import read_of_values
 from roadworthy.source.torch.shapes import example_feed
 from roadworthy.source.torch.usercode import describe, user_line
 
@@ -94,7 +97,29 @@ def candidates(
     ]
     for name, attempt in attempts:
         if not (name == UNPROVEN and signature.is_static):
-            yield _try(name, attempt, signature, opset)
+            made = _try(name, attempt, signature, opset)
+            yield _not_frozen(made, flat, how, example) if name == LEGACY else made
+
+
+def _not_frozen(
+    made: Candidate, flat: Flat, how: Convention, example: dict[str, Array]
+) -> Candidate:
+    """Refuse a recording that has made constants of values that come from the inputs.
+
+    The recorder warns of every Python value, also of sizes: only a run without it tells which.
+    """
+    if made.model is None or not any(line.startswith("TracerWarning") for line in made.log):
+        return made
+    with trusted_numerics():
+        place = read_of_values(flat, how.tensors(example))
+    if place is None:
+        return made
+    failure = (
+        "forward() decides by values of its inputs, and a recording would decide for every input "
+        "as it did for the sample: use torch.where or torch.cond there, and put mere checks behind "
+        f"`if not torch.jit.is_tracing()`\n  at {place}"
+    )
+    return replace(made, model=None, failure=failure)
 
 
 def _try(name: str, attempt: Callable[[], ir.Model], signature: Signature, opset: int) -> Candidate:

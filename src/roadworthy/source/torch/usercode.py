@@ -123,6 +123,15 @@ def user_line(error: BaseException) -> str | None:
     return None
 
 
+def current_line() -> str | None:
+    """Return `file:line` of the innermost caller that is the user's own code, if there is one."""
+    for frame in reversed(traceback.extract_stack()):
+        file = Path(frame.filename)
+        if file.is_file() and not _is_installed(file):
+            return f"{frame.filename}:{frame.lineno}"
+    return None
+
+
 def _remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"install {error.name!r}, or start where Python can import it"
