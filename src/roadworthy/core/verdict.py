@@ -68,7 +68,7 @@ class OutputVerdict:
 class CaseVerdict:
     """The judgement at one setting of the symbolic axes.
 
-    `case` is "samples", "smallest", "largest", "odd" or "batch"; `derived` says that the inputs
+    `case` is "samples" or one that `verify.cases` derives; `derived` says that the inputs
     were cropped, tiled or mixed from the samples; `sizes` are the symbolic axes' sizes; `failures`
     are those that concern no single output (the engine raised, an output is missing).
     """

@@ -1,7 +1,9 @@
 """At which shapes an engine is judged, and with which inputs.
 
 The samples as given, always. Where axes may vary, also: `smallest`, `largest`, `odd` (sizes that
-no sample has and that multiples of 8 hide) and `batch` (different samples mixed in one batch).
+no sample has and that multiples of 8 hide), `crossed` and `crossed-back` (one axis at its smallest
+where the next is at its largest, and the other way round: what depends on the order of two sizes,
+like `if h < w`, is alike in all the others) and `batch` (different samples mixed in one batch).
 Those inputs are cropped, tiled or mixed from the samples, and called `derived`.
 """
 
@@ -16,7 +18,7 @@ from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Array, Dim, Feed, Signature
 
 # Feeds per derived case; the largest shape gets one, because it can be very large.
-_FEEDS = {"smallest": 2, "odd": 2, "batch": 2, "largest": 1}
+_FEEDS = {"smallest": 2, "odd": 2, "crossed": 1, "crossed-back": 1, "batch": 2, "largest": 1}
 _MIXED_BATCH = 4
 
 
@@ -82,6 +84,14 @@ def _settings(signature: Signature, usual: dict[str, int]) -> dict[str, dict[str
         "odd": {n: _odd_size(d, usual[n], i) for i, (n, d) in enumerate(dims.items())},
         "largest": {n: usual[n] if d.is_open else d.largest or d.low for n, d in dims.items()},
     }
+    inner = [d for d in dims.values() if not d.is_open and d is not batch]
+    if len(inner) > 1:
+        for start, name in enumerate(("crossed", "crossed-back")):
+            ends = {
+                d.name: (d.largest or d.low) if (start + i) % 2 else d.low
+                for i, d in enumerate(inner)
+            }
+            settings[name] = {**usual, **ends}
     if batch is not None:
         most = batch.largest
         size = _MIXED_BATCH if most is None else min(_MIXED_BATCH, most)

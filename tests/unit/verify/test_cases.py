@@ -47,8 +47,16 @@ def test_smallest_odd_largest_and_a_mixed_batch() -> None:
         "smallest": {"batch": 1, "h": 16, "w": 10},
         "odd": {"batch": 3, "h": 48, "w": 15},
         "largest": {"batch": 8, "h": 64, "w": 20},
+        "crossed": {"batch": 1, "h": 16, "w": 20},
+        "crossed-back": {"batch": 1, "h": 64, "w": 10},
         "batch": {"batch": 4, "h": 32, "w": 12},
     }
+
+
+def test_two_axes_of_one_range_are_judged_in_either_order() -> None:
+    """`if h < w` is the same at every other size that is judged, where the samples are square."""
+    found = sizes(signature("x[1,h=8..32,w=8..32]"), numbered((1, 16, 16)))
+    assert {(one["h"] > one["w"]) - (one["h"] < one["w"]) for one in found.values()} == {-1, 0, 1}
 
 
 def test_open_axes_keep_the_samples_sizes_except_in_the_uncertain_odd_case() -> None:
