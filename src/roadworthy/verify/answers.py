@@ -25,6 +25,9 @@ from roadworthy.verify.tolerance import is_floating
 FINE_FEEDS = 16
 FINE_SIZE_FACTOR = 8
 
+# What an output had at most, over all cases.
+_EMPTY, _ONLY_NAN, _NUMBERS = 0, 1, 2
+
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share that is done, 0 to 1."""
 
@@ -149,6 +152,7 @@ class TrustedAnswers(Closing):
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     _fine_failures: dict[str, int] = field(default_factory=dict, repr=False)
+    _seen: dict[str, int] = field(default_factory=dict, repr=False)
     _store: _Store = field(default_factory=_Store, repr=False)
 
     def fewest_elements(self) -> dict[str, int]:
@@ -170,11 +174,13 @@ def trusted_answers(
     """Run the reference over every case.
 
     Raises:
-        UsageError: the reference fails on the samples, or at a size that `--inputs` allows.
+        InputError: the reference fails on the samples, or an output is NaN in every case.
+        UsageError: the reference fails at a size that `--inputs` allows.
     """
     trusted = TrustedAnswers()
     try:
         judged = [_judge_case(trusted, reference, case, progress) for case in cases]
+        _require_numbers(trusted, reference.judge.name)
     except BaseException:
         trusted.close()
         raise
@@ -184,6 +190,35 @@ def trusted_answers(
         for reason, count in trusted._fine_failures.items()
     ]
     return trusted
+
+
+def _require_numbers(trusted: TrustedAnswers, judge: str) -> None:
+    """Refuse an output that is always NaN, and note one that is always empty.
+
+    Any engine that gives NaN there, or nothing, would agree.
+    """
+    empty = [name for name, kind in trusted._seen.items() if kind == _EMPTY]
+    trusted.notes += [
+        f"output {name!r} was empty in every case: its shape was judged, and no value of it"
+        for name in empty
+    ]
+    never = [name for name, kind in trusted._seen.items() if kind == _ONLY_NAN]
+    if never:
+        raise InputError(
+            f"the network's own output {never[0]!r} is NaN throughout, on every "
+            "sample: nothing can be proven by it",
+            where=judge,
+            remedy="look for NaN in the weights and in the samples, and for a mask that hides all",
+        )
+
+
+def _see(trusted: TrustedAnswers, answers: Answers) -> None:
+    """Remember of every output the most that it had: nothing, only NaN, or numbers."""
+    for name, array in answers.items():
+        kind = _EMPTY if array.size == 0 else _NUMBERS
+        if array.size and is_floating(dtype_name(array.dtype)):
+            kind = _ONLY_NAN if np.isnan(array).all() else _NUMBERS
+        trusted._seen[name] = max(kind, trusted._seen.get(name, _EMPTY))
 
 
 def _judge_case(
@@ -198,6 +233,7 @@ def _judge_case(
         if answers is None:
             return None
         _spend(trusted, "reference", started)
+        _see(trusted, answers)
         stored.append(_store(trusted, answers))
         if reference.fine is not None and index in fine_feeds:
             started = time.perf_counter()

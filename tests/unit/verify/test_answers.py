@@ -163,3 +163,29 @@ def test_a_network_without_outputs_has_nothing_to_judge() -> None:
     cases = plan_cases(ranged(perceptron()), SAMPLES)
     with pytest.raises(UsageError, match="no outputs"):
         trusted_answers(Reference(NumpyOracle(lambda _: {}), None, "oracles"), cases)
+
+
+def of_one_output(values: list[Array]) -> TrustedAnswers:
+    """Answers of a network that gives these, one a sample."""
+    left = iter(values)
+    samples = Samples.of_arrays([{"x": normal(1, 3, seed=i)} for i in range(len(values))])
+    judge = NumpyOracle(lambda _: {"y": next(left)})
+    cases = plan_cases(ranged(perceptron(), "x[1,3]"), samples)
+    return trusted_answers(Reference(judge, None, "source framework"), cases)
+
+
+def test_a_network_that_always_answers_nan_can_judge_nothing() -> None:
+    never = np.full((1, 2), np.nan, np.float32)
+    with pytest.raises(InputError, match="'y' is NaN throughout"):
+        of_one_output([never, never])
+    for value in (1.0, -np.inf):  # an infinity says something: the maximum of nothing is -inf
+        with of_one_output([never, np.full((1, 2), value, np.float32)]) as trusted:
+            assert not any("'y'" in note for note in trusted.notes)
+
+
+def test_an_output_that_is_always_empty_is_said() -> None:
+    nothing = np.zeros((0, 4), np.float32)
+    with of_one_output([nothing, nothing]) as trusted:
+        assert [n for n in trusted.notes if "'y' was empty" in n]
+    with of_one_output([nothing, np.ones((1, 4), np.float32)]) as trusted:
+        assert not any("empty" in note for note in trusted.notes)
