@@ -223,3 +223,33 @@ def test_the_largest_numbers_there_are() -> None:
         assert pair.relative_l2 == pytest.approx(2.0)
         assert compare_pair(reference, np.array([1, -1], dtype)).relative_l2 == pytest.approx(1.0)
         assert not compare_pair(np.array([1, -1], dtype), reference).relative_l2 <= 1e30
+
+
+@pytest.mark.parametrize("fill", [-1e4, -1e9, float(np.finfo(np.float32).min), 65504.0])
+def test_beside_the_fill_of_a_mask_the_rest_is_judged(fill: float) -> None:
+    """-1e9 where a mask hides: beside it every error of the logits is below any tolerance."""
+    logits = np.array([1.0, -2.0, 0.5, 3.0], np.float32)
+    mask = np.full(3, fill, np.float32)
+    right, wrong = np.concatenate([logits, mask]), np.concatenate([logits * 5, mask])
+    assert compare_pair(right, wrong).relative_l2 == pytest.approx(4.0)
+    assert compare_pair(right, right * np.float32(1 - 2**-20)).relative_l2 < 2e-6
+    nothing = np.concatenate([logits * 0, mask])
+    assert compare_pair(right, nothing).all_zero
+    unfilled = np.concatenate([logits, mask / 2])
+    assert compare_pair(right, unfilled).relative_l2 >= 0.49
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        [1.0, 1.0, 1e-6, 2e-6],  # a classifier that is sure: its tails don't matter
+        [2e5, 1e-3, 2e-3],  # one large value is an answer
+        [2e4, 2e4, 150.0],  # not much larger than the rest
+        [1e9, 1e9, 0.0],
+    ],
+)
+def test_what_is_no_fill_is_judged_as_one(right: list[float]) -> None:
+    reference = np.array(right, np.float32)
+    wrong = reference.copy()
+    wrong[-1] += 1e-6
+    assert compare_pair(reference, wrong).relative_l2 < 1e-5
