@@ -26,6 +26,8 @@ _CASES = {
     "smallest": "the smallest sizes allowed",
     "largest": "the largest sizes allowed",
     "odd": "sizes that no sample has, as odd as allowed",
+    "crossed": "every other axis at its smallest, the ones between at their largest",
+    "crossed-back": "the same, the other way round",
     "batch": "different samples in one batch",
 }
 

@@ -25,6 +25,8 @@ from roadworthy.verify.tolerance import is_floating
 FINE_FEEDS = 16
 FINE_SIZE_FACTOR = 8
 
+# How far two answers to one input may be apart: sums in another order, in FP32.
+_REPEATED = 1e-6
 # What an output had at most, over all cases.
 _EMPTY, _ONLY_NAN, _NUMBERS = 0, 1, 2
 
@@ -174,17 +176,19 @@ def trusted_answers(
     """Run the reference over every case.
 
     Raises:
-        InputError: the reference fails on the samples, or an output is NaN in every case.
+        InputError: the reference fails on the samples, an output is NaN in every case, or the
+            first sample is answered otherwise after all the others.
         UsageError: the reference fails at a size that `--inputs` allows.
     """
     trusted = TrustedAnswers()
     try:
         judged = [_judge_case(trusted, reference, case, progress) for case in cases]
+        trusted.cases = tuple(case for case in judged if case is not None)
         _require_numbers(trusted, reference.judge.name)
+        _require_no_memory(trusted.cases, reference.judge)
     except BaseException:
         trusted.close()
         raise
-    trusted.cases = tuple(case for case in judged if case is not None)
     trusted.notes += [
         f"FP64 couldn't be had for {count} feeds: {reason}"
         for reason, count in trusted._fine_failures.items()
@@ -210,6 +214,37 @@ def _require_numbers(trusted: TrustedAnswers, judge: str) -> None:
             where=judge,
             remedy="look for NaN in the weights and in the samples, and for a mask that hides all",
         )
+
+
+def _require_no_memory(cases: Sequence[AnsweredCase], judge: Oracle) -> None:
+    """Run the first sample again, now that the network has seen all the others.
+
+    One that keeps something of them answers otherwise; an engine can't, and which of the network's
+    answers would be the right one? Run twice in a row it may well have repeated itself.
+    """
+    name, feed, before = next(cases[0].pairs())
+    after = judge.run(feed)
+    for output, array in before.items():
+        if not _is_the_same(array, after[output]):
+            raise InputError(
+                f"output {output!r} of sample {name} is another one after the other samples: the "
+                "network keeps something of what it has seen, or draws random numbers",
+                where=judge.name,
+                remedy="take the memory or randomness out of forward() in eval mode, or make it an "
+                "input and an output",
+            )
+
+
+def _is_the_same(one: Array, two: Array) -> bool:
+    """Tell whether two answers to one input differ by rounding at most."""
+    if one.shape != two.shape or one.dtype != two.dtype:
+        return False
+    if np.array_equal(one, two, equal_nan=one.dtype.kind in "fc"):
+        return True
+    if not is_floating(dtype_name(one.dtype)):
+        return False
+    found = compare_pair(one, two)
+    return found.relative_l2 <= _REPEATED and not found.nonfinite
 
 
 def _see(trusted: TrustedAnswers, answers: Answers) -> None:

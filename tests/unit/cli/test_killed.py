@@ -107,9 +107,12 @@ def test_killed_at_fifty_random_moments(networks):
                 new = ("odd", "even")[turn % 2]
                 allowed = {which(out), new}
                 pid = deploys.start(new, out)
-                time.sleep(delays.uniform(0, full))
+                delay = delays.uniform(0, full)
+                time.sleep(delay)
                 os.kill(pid, signal.SIGKILL)
                 endings.append(deploys.wait())
+                # On a machine that other work has left, the first run took longer than later ones.
+                full = delay if endings[-1] == 0 else full
                 assert which(out) in allowed
             deploys.start("odd", out)
             assert deploys.wait() == 0

@@ -167,9 +167,9 @@ def test_a_network_without_outputs_has_nothing_to_judge() -> None:
 
 def of_one_output(values: list[Array]) -> TrustedAnswers:
     """Answers of a network that gives these, one a sample."""
-    left = iter(values)
-    samples = Samples.of_arrays([{"x": normal(1, 3, seed=i)} for i in range(len(values))])
-    judge = NumpyOracle(lambda _: {"y": next(left)})
+    feeds = [{"x": np.full((1, 3), index, np.float32)} for index in range(len(values))]
+    samples = Samples.of_arrays(feeds)
+    judge = NumpyOracle(lambda feed: {"y": values[int(feed["x"][0, 0])]})
     cases = plan_cases(ranged(perceptron(), "x[1,3]"), samples)
     return trusted_answers(Reference(judge, None, "source framework"), cases)
 
@@ -189,3 +189,19 @@ def test_an_output_that_is_always_empty_is_said() -> None:
         assert [n for n in trusted.notes if "'y' was empty" in n]
     with of_one_output([nothing, np.ones((1, 4), np.float32)]) as trusted:
         assert not any("empty" in note for note in trusted.notes)
+
+
+def test_a_network_that_keeps_something_of_other_inputs_can_judge_nothing() -> None:
+    """Twice in a row it answers alike: its memory is of the first input that it ever saw."""
+    seen: list[Array] = []
+
+    def remembers(feed: Feed) -> Answers:
+        seen.append(feed["x"])
+        return {"y": feed["x"] - seen[-2:][0]}
+
+    cases = plan_cases(ranged(perceptron(), "x[1,3]"), SAMPLES)
+    with pytest.raises(InputError, match="another one after the other samples"):
+        trusted_answers(Reference(NumpyOracle(remembers), None, "source framework"), cases)
+    cases = plan_cases(ranged(perceptron(), "x[1,3]"), SAMPLES[:1])
+    with trusted_answers(Reference(FP32, None, "source framework"), cases) as trusted:
+        assert len(trusted.cases) == 1

@@ -58,9 +58,10 @@ class TorchOracle:
 
         Raises:
             SamplesError: the feed's names or dtypes don't fit.
-            UsageError: the network's code raised; says where.
+            UsageError: the network's code raised, and where; or it wrote into an input, which an
+                engine wouldn't do.
         """
-        return self._answers(self._tensors(feed))
+        return self._unwritten(self._tensors(feed))
 
     def check_repeatable(self, feed: Feed) -> None:
         """Run twice on the same tensors and compare bit by bit.
@@ -70,16 +71,7 @@ class TorchOracle:
                 judged by such a network.
         """
         tensors = self._tensors(feed)
-        before = [tensor.clone() for tensor in tensors]
-        first = self._answers(tensors)
-        for name, was, now in zip(self._how.names, before, tensors, strict=True):
-            if not torch.equal(was.nan_to_num(), now.nan_to_num()):
-                raise UsageError(
-                    f"forward() writes into its input {name!r}",
-                    where=type(self._module).__name__,
-                    remedy=f"begin it with `{name} = {name}.clone()`, or use the operators "
-                    "without a trailing underscore",
-                )
+        first = self._unwritten(tensors)
         second = self._answers(tensors)
         for name, array in first.items():
             if not _same(array, second[name]):
@@ -89,6 +81,19 @@ class TorchOracle:
                     remedy="take the randomness or memory out of forward() in eval mode, e.g. "
                     "F.dropout(x, training=self.training) and a fixed noise input",
                 )
+
+    def _unwritten(self, tensors: Sequence[torch.Tensor]) -> Answers:
+        before = [tensor.clone() for tensor in tensors]
+        answers = self._answers(tensors)
+        for name, was, now in zip(self._how.names, before, tensors, strict=True):
+            if not torch.equal(was.nan_to_num(), now.nan_to_num()):
+                raise UsageError(
+                    f"forward() writes into its input {name!r}",
+                    where=type(self._module).__name__,
+                    remedy=f"begin it with `{name} = {name}.clone()`, or use the operators "
+                    "without a trailing underscore",
+                )
+        return answers
 
     def _tensors(self, feed: Feed) -> tuple[torch.Tensor, ...]:
         tensors = self._how.tensors(feed)

@@ -101,6 +101,16 @@ def test_a_network_that_writes_into_its_input_is_an_error():
     assert "clone()" in (caught.value.remedy or "")
 
 
+def test_a_network_that_writes_into_some_of_its_inputs_only_is_an_error():
+    class Clamps(torch.nn.Module):
+        def forward(self, x):
+            return x.clamp_(min=0) * 2
+
+    reference = torch_reference(Clamps(), ["x"], {"x": np.abs(ROWS)})
+    with pytest.raises(UsageError, match="writes into its input 'x'"):
+        reference.judge.run({"x": -np.abs(ROWS)})
+
+
 def test_nan_answers_that_repeat_are_no_randomness():
     class Nan(torch.nn.Module):
         def forward(self, x):
