@@ -66,6 +66,7 @@ def compile(
     outputs: str | Sequence[str] = (),
     samples: Iterable[Any] = (),
     calibration: Iterable[Any] = (),
+    keep: str | Path | None = None,
     method: str = "auto",
     strict_precision: bool = False,
     options: str | Sequence[str] = (),
@@ -87,6 +88,7 @@ def compile(
         outputs: names for the outputs, in order; None keeps the network's own.
         samples: more examples to verify with, each of the example's form.
         calibration: more examples to choose INT8's ranges with, instead of example and samples.
+        keep: a file for INT8's unfinished calibration, to continue it.
         method: how those ranges are chosen, see `roadworthy quantize`.
         strict_precision: less of the precision than was planned, or than is proven, is an error.
         options: the backend's own, "tensorrt.level=2".
@@ -121,6 +123,7 @@ def compile(
             targets=target,
             precision=precision,
             calibration=ranges,
+            keep=keep,
             method=method,
             strict_precision=strict_precision,
             options=options,
