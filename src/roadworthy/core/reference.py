@@ -33,6 +33,8 @@ class Reference:
         labels: what a certificate made from it must say, e.g. "single oracle".
         notes: what happened while it was made.
         account: extra facts for the certificate, such as how the oracles agreed.
+        contradiction: from which relative L2 on `judge` and `fine`, made independently, contradict
+            each other instead of rounding otherwise; None where they are the same code.
     """
 
     judge: Oracle
@@ -41,3 +43,4 @@ class Reference:
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     account: Mapping[str, object] = field(default_factory=dict)
+    contradiction: float | None = None

@@ -13,7 +13,12 @@ from typing import Protocol
 import numpy as np
 
 from roadworthy.core.closing import Closing
-from roadworthy.core.errors import InputError, RoadworthyError, UsageError
+from roadworthy.core.errors import (
+    InputError,
+    OraclesDisagreeError,
+    RoadworthyError,
+    UsageError,
+)
 from roadworthy.core.reference import Oracle, Reference
 from roadworthy.core.signature import Answers, Array, Feed, dtype_name
 from roadworthy.verify.cases import Case
@@ -178,6 +183,7 @@ def trusted_answers(
     Raises:
         InputError: the reference fails on the samples, an output is NaN in every case, or the
             first sample is answered otherwise after all the others.
+        OraclesDisagreeError: independent implementations contradict each other at some size.
         UsageError: the reference fails at a size that `--inputs` allows.
     """
     trusted = TrustedAnswers()
@@ -272,7 +278,10 @@ def _judge_case(
         stored.append(_store(trusted, answers))
         if reference.fine is not None and index in fine_feeds:
             started = time.perf_counter()
-            _note_noise(trusted, reference.fine, feed, answers)
+            finer = _finer(trusted, reference.fine, feed, answers)
+            if finer is not None:
+                _require_agreement(reference, case, name, answers, finer)
+                _note_noise(trusted, answers, finer)
             _spend(trusted, "fp64", started)
         else:
             for output in answers:
@@ -322,15 +331,40 @@ def _fine_indices(case: Case, trusted: TrustedAnswers) -> frozenset[int]:
     return frozenset(index * len(case) // count for index in range(count))
 
 
-def _note_noise(trusted: TrustedAnswers, fine: Oracle, feed: Feed, answers: Answers) -> None:
+def _finer(trusted: TrustedAnswers, fine: Oracle, feed: Feed, answers: Answers) -> Answers | None:
+    """Return what FP64 answers; None, and noted, where it can't."""
     try:
-        finer = fine.run(feed)
+        return fine.run(feed)
     except RoadworthyError as error:
         seen = trusted._fine_failures.get(error.what, 0)
         trusted._fine_failures[error.what] = seen + 1
         for output in answers:
             trusted.noise.setdefault(output, None)
+        return None
+
+
+def _require_agreement(
+    reference: Reference, case: Case, name: str, answers: Answers, finer: Answers
+) -> None:
+    """Refuse what two independent implementations compute differently at some size only."""
+    if reference.contradiction is None or reference.fine is None:
         return
+    for output in answers.keys() & finer.keys():
+        one, two = answers[output], finer[output]
+        floating = is_floating(dtype_name(one.dtype))
+        apart = _difference(two, one) if floating or one.shape != two.shape else 0.0
+        if not apart <= reference.contradiction:
+            how = f"by {apart:.3g}" if one.shape == two.shape else "in shape"
+            raise OraclesDisagreeError(
+                f"two trusted implementations contradict each other on output {output!r}: "
+                f"{reference.judge.name} and {reference.fine.name} differ {how}",
+                where=f"case {case.name}, {name}, sizes {dict(case.sizes)}",
+                remedy="give trusted answers: --reference FILE.npz, or the source framework; or "
+                "narrow the ranges in --inputs",
+            )
+
+
+def _note_noise(trusted: TrustedAnswers, answers: Answers, finer: Answers) -> None:
     for output, array in answers.items():
         if output not in finer:
             trusted.noise.setdefault(output, None)
@@ -345,7 +379,8 @@ def _difference(fine: Array, array: Array) -> float:
         return math.inf
     if not is_floating(dtype_name(array.dtype)):
         return compare_pair(fine.astype(array.dtype), array).mismatch_share
-    return compare_pair(fine.astype(np.float64), array.astype(np.float64)).relative_l2
+    wide = np.complex128 if array.dtype.kind == "c" else np.float64
+    return compare_pair(fine.astype(wide), array.astype(wide)).relative_l2
 
 
 def _store(trusted: TrustedAnswers, answers: Answers) -> dict[str, _Stored]:

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from roadworthy.core.errors import InputError, RunError, UsageError
+from roadworthy.core.errors import InputError, OraclesDisagreeError, RunError, UsageError
 from roadworthy.core.reference import Reference
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Answers, Array, Feed, Signature
@@ -205,3 +205,39 @@ def test_a_network_that_keeps_something_of_other_inputs_can_judge_nothing() -> N
     cases = plan_cases(ranged(perceptron(), "x[1,3]"), SAMPLES[:1])
     with trusted_answers(Reference(FP32, None, "source framework"), cases) as trusted:
         assert len(trusted.cases) == 1
+
+
+def wrong_at_batch_2(feed: Feed) -> Answers:
+    found = perceptron_in_numpy(feed)
+    return {**found, "y": found["y"] * (1.5 if len(feed["x"]) == 2 else 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("fine", "differ"),
+    [
+        (wrong_at_batch_2, "differ by 0.3"),
+        (lambda feed: perceptron_in_numpy({"x": feed["x"][:1]}), "differ in shape"),
+    ],
+)
+def test_oracles_that_contradict_each_other_at_some_size_only_are_an_error(fine, differ) -> None:
+    """The limit would only rise to its ceiling, and an engine be judged by either of the two."""
+    cases = plan_cases(ranged(perceptron(), "x[batch=1..2,3]"), SAMPLES)
+    oracles = Reference(FP32, NumpyOracle(fine, "float64"), "oracles", contradiction=1e-2)
+    with pytest.raises(OraclesDisagreeError, match=differ) as caught:
+        trusted_answers(oracles, cases)
+    assert "'batch': 2" in (caught.value.where or "")
+
+
+def test_the_same_code_in_fp64_only_tells_the_noise() -> None:
+    cases = plan_cases(ranged(perceptron(), "x[batch=1..2,3]"), SAMPLES)
+    source = Reference(FP32, NumpyOracle(wrong_at_batch_2, "float64"), "source framework")
+    with trusted_answers(source, cases) as trusted:
+        assert trusted.noise["y"] > 0.3
+
+
+def test_the_noise_of_complex_numbers_is_of_both_parts() -> None:
+    imaginary = NumpyOracle(lambda feed: {"y": feed["x"] * (1 + 1j)})
+    other = NumpyOracle(lambda feed: {"y": feed["x"] * (1 + 2j)}, "float64")
+    cases = plan_cases(ranged(perceptron(), "x[1,3]"), SAMPLES)
+    with trusted_answers(Reference(imaginary, other, "source framework"), cases) as trusted:
+        assert trusted.noise["y"] == pytest.approx(5**-0.5)

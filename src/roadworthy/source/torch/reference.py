@@ -20,6 +20,10 @@ from roadworthy.source.torch.numerics import default_dtype, trusted_numerics
 from roadworthy.source.torch.outputs import flatten, to_arrays
 from roadworthy.source.torch.usercode import describe, told_as_usage, user_line
 
+# How often a network is run again that draws random numbers: what changes one answer in ten is
+# then missed in one of six.
+_DRAWN_RUNS = 16
+
 
 class TorchOracle:
     """The module, run eagerly in one precision.
@@ -63,8 +67,11 @@ class TorchOracle:
         """
         return self._unwritten(self._tensors(feed))
 
-    def check_repeatable(self, feed: Feed) -> None:
-        """Run twice on the same tensors and compare bit by bit.
+    def check_repeatable(self, feed: Feed) -> tuple[str, ...]:
+        """Run twice on the same tensors and compare bit by bit; oftener what draws random numbers.
+
+        Returns:
+            Notes: what draws them, though the answers didn't show it.
 
         Raises:
             UsageError: an answer differs, or forward() wrote into its input: nothing can be
@@ -72,6 +79,21 @@ class TorchOracle:
         """
         tensors = self._tensors(feed)
         first = self._unwritten(tensors)
+        self._require_same(first, tensors)
+        # Apart: being watched, a module may take another way, which rounds otherwise.
+        watch = _Draws()
+        with watch:
+            self._answers(tensors)
+        if watch.drawn is None:
+            return ()
+        for _ in range(_DRAWN_RUNS):
+            self._require_same(first, tensors)
+        return (
+            f"forward() draws random numbers ({watch.drawn}); {_DRAWN_RUNS + 2} runs of one sample "
+            "gave the same answers nevertheless",
+        )
+
+    def _require_same(self, first: Answers, tensors: Sequence[torch.Tensor]) -> None:
         second = self._answers(tensors)
         for name, array in first.items():
             if not _same(array, second[name]):
@@ -134,9 +156,9 @@ def torch_reference(
         UsageError: the network fails, answers the same input differently, or changes its input.
     """
     judge = TorchOracle(module, input_names, output_names, torch.float32, threads)
-    judge.check_repeatable(feed)
+    drawn = judge.check_repeatable(feed)
     fine, notes = _fine(module, input_names, feed, output_names, threads)
-    return Reference(judge=judge, fine=fine, kind="source framework", notes=notes)
+    return Reference(judge=judge, fine=fine, kind="source framework", notes=(*drawn, *notes))
 
 
 def _fine(
@@ -165,6 +187,21 @@ def _fine(
     if watch.lowered:
         return oracle, (f"FP64 in part: {watch.lowered} computes in less by the network's code",)
     return oracle, ()
+
+
+class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types for it
+    """Notice an operator that draws random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # the same
+        self.drawn: str | None = None
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if self.drawn is None and torch.Tag.nondeterministic_seeded in func.tags:
+            self.drawn = str(func)
+        return func(*args, **(kwargs or {}))
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types for it

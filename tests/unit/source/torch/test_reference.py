@@ -81,6 +81,28 @@ def test_a_random_network_is_an_error_that_names_the_output():
     assert "dropout" in (caught.value.remedy or "")
 
 
+class Seldom(torch.nn.Module):
+    """Draws, and shows it every so many runs."""
+
+    def __init__(self, every):
+        super().__init__()
+        self.every, self.runs = every, 0
+
+    def forward(self, x):
+        self.runs += 1
+        return x + (torch.rand(1) + 1) * (self.runs % self.every == 0)
+
+
+def test_a_network_that_seldom_shows_that_it_draws_random_numbers_is_an_error():
+    with pytest.raises(UsageError, match="differs between two runs"):
+        torch_reference(Seldom(8), ["x"], {"x": ROWS})
+
+
+def test_a_network_that_draws_random_numbers_without_showing_it_is_noted():
+    (note,) = torch_reference(Seldom(1000), ["x"], {"x": ROWS}).notes
+    assert "draws random numbers (aten.rand" in note
+
+
 def test_a_network_with_memory_is_an_error():
     class Counts(torch.nn.Module):
         def __init__(self):
