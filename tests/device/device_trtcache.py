@@ -23,7 +23,7 @@ runtime = importlib.import_module(Path(sys.argv[1]).name)
 proof = importlib.import_module(Path(sys.argv[1]).name + ".proof")
 
 
-class Log(trt.ILogger):  # type: ignore[misc]  # this TensorRT has no types
+class Log(trt.ILogger):
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
         self.lines: list[str] = []
@@ -33,7 +33,7 @@ class Log(trt.ILogger):  # type: ignore[misc]  # this TensorRT has no types
             self.lines.append(msg)
 
 
-class FromCache(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]  # the same
+class FromCache(trt.IInt8EntropyCalibrator2):
     def __init__(self, text: bytes) -> None:
         trt.IInt8EntropyCalibrator2.__init__(self)
         self.text, self.batches = text, 0

@@ -141,7 +141,8 @@ def _open_array(archive: Any, name: str, path: Path) -> Stack | Array | bytes:
                 file = path.open("rb")
                 return Stack(file, path, _content_at(file, member) + start, header)
     # With fewer bytes than its header tells of it is for NumPy to say so.
-    return archive[name]  # type: ignore[no-any-return]
+    left: Array | bytes = archive[name]
+    return left
 
 
 def _header_of(content: IO[bytes]) -> _Header | None:

@@ -39,7 +39,7 @@ from roadworthy.precision.quantize import (
     split,
 )
 from roadworthy.precision.scoring import LITERAL, PLAIN
-from roadworthy.precision.typed import is_float, typed_copy
+from roadworthy.precision.typed import graph_values, is_float, typed_copy
 from roadworthy.verify.answers import Progress, TrustedAnswers
 from roadworthy.verify.engine import judge_cases, tolerances
 from roadworthy.verify.tolerance import quantised_ceiling, quantised_tolerance
@@ -257,11 +257,7 @@ class Lowering:
             ranged = calibrate(
                 model,
                 self._samples,
-                [
-                    value.name or ""
-                    for value in (*model.graph.inputs, *(v for n in model.graph for v in n.outputs))
-                    if is_float(value)
-                ],
+                [value.name or "" for value in graph_values(model) if is_float(value)],
                 histograms=False,
                 threads=self._request.threads,
                 progress=progress,

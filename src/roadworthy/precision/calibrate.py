@@ -20,6 +20,7 @@ from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Feed
 from roadworthy.precision.observe import Observed
 from roadworthy.precision.segments import SegmentedNetwork
+from roadworthy.precision.typed import graph_values
 from roadworthy.precision.unfinished import Unfinished, begun
 
 if TYPE_CHECKING:
@@ -194,8 +195,7 @@ def calibrate(
 def _in_order(model: ir.Model, tensors: Sequence[str]) -> list[str]:
     """Return the tensors as the graph comes to them: a reader follows the network."""
     wanted = set(tensors)
-    values = (*model.graph.inputs, *(value for node in model.graph for value in node.outputs))
-    return [value.name for value in values if value.name in wanted]
+    return [value.name for value in graph_values(model) if value.name in wanted]
 
 
 def _short(value: float) -> float:

@@ -140,6 +140,8 @@ class _Lowering:
 
     def lift(self, original: ir.Model) -> None:
         """Say vectors that are added to floats of INT8 MatMuls with more axes, see `lifted`."""
+        if not any(node.op_type == "MatMul" for node in original.graph):
+            return  # to infer the types of all takes time, and a plan is lowered for every method
         found = {node.name: lifted(node) for node in typed_copy(original).graph}
         for node in list(self.model.graph):
             vector = found.get(node.name)

@@ -108,6 +108,11 @@ def value_names(model: ir.Model) -> set[str]:
     return {value.name for value in _all_values(model) if value.name}
 
 
+def graph_values(model: ir.Model) -> list[ir.Value]:
+    """Return the tensors of the main graph in its order: inputs, and what its nodes give."""
+    return [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+
+
 def inner_nodes(node: ir.Node) -> Iterator[ir.Node]:
     """Give all nodes inside a node's bodies, however deep."""
     for graph in subgraphs(node):

@@ -16,6 +16,7 @@ from roadworthy.core.samples import Samples
 from roadworthy.graph.serial import digest, to_files
 from roadworthy.precision.observe import Observed
 from roadworthy.precision.operands import data_axis
+from roadworthy.precision.typed import graph_values
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -54,9 +55,9 @@ def begun(
 
 def _axes(model: ir.Model, tensors: Sequence[str]) -> dict[str, int]:
     """Return the axis of the channels of every tensor of which it is known."""
-    values = (*model.graph.inputs, *(value for node in model.graph for value in node.outputs))
     wanted = set(tensors)
-    axes = {value.name or "": data_axis(value) for value in values if value.name in wanted}
+    values = (value for value in graph_values(model) if value.name in wanted)
+    axes = {value.name or "": data_axis(value) for value in values}
     return {name: axis for name, axis in sorted(axes.items()) if axis is not None}
 
 

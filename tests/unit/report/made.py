@@ -27,6 +27,7 @@ from roadworthy.core.verdict import (
     Tolerance,
     Verdict,
 )
+from roadworthy.report.page import render
 
 SIGNATURE = Signature(
     (TensorSpec("image", "float32", (Dim("batch", 1, 4), 1, Dim("h", 64, 320, 16))),),
@@ -275,3 +276,15 @@ class Seen(HTMLParser):
     def named(self, tag: str) -> list[dict[str, str | None]]:
         """The attributes of every element of this name."""
         return [attributes for name, attributes in self.elements if name == tag]
+
+
+def page(*made: Certificate, **given: Any) -> str:
+    """Return the page of certificates."""
+    return render([as_json(one) for one in made], signature=SIGNATURE, title="unet.rw", **given)
+
+
+def see(*made: Certificate, **given: Any) -> Seen:
+    """Return what a reader sees of it; its form has no faults."""
+    seen = Seen(page(*made, **given))
+    assert seen.problems == []
+    return seen

@@ -7,23 +7,14 @@ from typing import Any
 import pytest
 
 from roadworthy.core.certificate import Certificate
-from roadworthy.report.page import render
 from tests.unit.report.made import (
     LOWERING,
-    SIGNATURE,
-    Seen,
-    as_json,
     certificate,
     of_before,
     ranges,
     reduced,
+    see,
 )
-
-
-def see(made: Certificate) -> Seen:
-    seen = Seen(render([as_json(made)], signature=SIGNATURE, title="unet.rw"))
-    assert seen.problems == []
-    return seen
 
 
 def words(made: Certificate, heading: str = "Calibration") -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from roadworthy.core.certificate import Certificate
 from roadworthy.core.errors import BundleError, UsageError
 from roadworthy.core.verdict import Verdict
 from roadworthy.report.page import render
@@ -22,20 +21,12 @@ from tests.unit.report.made import (
     failed,
     failing,
     latency,
+    page,
     reduced,
+    see,
 )
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
-
-
-def page(*made: Certificate, **given: Any) -> str:
-    return render([as_json(one) for one in made], signature=SIGNATURE, title="unet.rw", **given)
-
-
-def see(*made: Certificate, **given: Any) -> Seen:
-    seen = Seen(page(*made, **given))
-    assert seen.problems == []
-    return seen
 
 
 class TestEverythingIsThere:

@@ -9,23 +9,14 @@ import pytest
 
 from roadworthy.core.certificate import Certificate
 from roadworthy.core.errors import BundleError
-from roadworthy.report.page import render
 from tests.unit.report.made import (
     LOWERING,
     PROOF,
-    SIGNATURE,
-    Seen,
-    as_json,
     certificate,
     ranges,
     reduced,
+    see,
 )
-
-
-def see(made: Certificate) -> Seen:
-    seen = Seen(render([as_json(made)], signature=SIGNATURE, title="unet.rw"))
-    assert seen.problems == []
-    return seen
 
 
 def words(made: Certificate) -> str:
