@@ -22,6 +22,7 @@ import argparse
 import sys
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,11 @@ def planned(bench: Bench, level: int = LEVEL) -> list[Step]:
         specs = [Spec(name, precision, size, level) for precision in int8.PRECISIONS]
         key = f"precisions {name} batch {size}, level {level}"
         add("int8", key, C4_SECONDS, int8.precisions, *specs)
-    for name in ("unet64", "yolo"):
-        specs = [Spec(name, "int8", level=level, placement=where) for where in PLACEMENTS[:3]]
+    for name, other in product(("unet64", "yolo"), PLACEMENTS[1:3]):
+        specs = [Spec(name, "int8", level=level, placement=where) for where in ("", other)]
         specs.append(Spec(name, "fp16", level=level))
-        add("placements", f"placements {name} batch 1, level {level}", 60, int8.placements, *specs)
+        key = f"placements {name} batch 1, level {level}, {other}"
+        add("placements", key, 60, int8.placements, *specs)
     # By itself: 8.6 has never built a ConvTranspose between others in INT8, and tries for minutes.
     engine("placements", Spec("unet64", "int8", level=level, placement=PLACEMENTS[3]), 60)
     for spec in (resnet_64, UNET_2):
