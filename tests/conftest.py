@@ -26,6 +26,15 @@ def _own_cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_evaluator():
+    """Hundreds of tests ask ONNX's evaluator; to start a process for each takes minutes."""
+    from roadworthy.source.onnx.evaluator import kept
+
+    with kept():
+        yield
+
+
 @pytest.fixture(scope="session")
 def _far_host(tmp_path_factory):
     if shutil.which("ssh") is None:

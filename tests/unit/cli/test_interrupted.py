@@ -59,15 +59,18 @@ class Started:
 
 
 def still_running(scratch: Path) -> list[str]:
-    """Return the command lines of processes that work in a folder."""
+    """Return the command lines of processes that work in a folder, or for one that does."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            text = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it ended while we looked
+            words, environment = (
+                (folder / name).read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                for name in ("cmdline", "environ")
+            )
+        except OSError:  # it ended while we looked, or is another user's
             continue
-        if str(scratch) in text:
-            found.append(text)
+        if str(scratch) in words + environment and folder.name != str(os.getpid()):
+            found.append(words)
     return found
 
 

@@ -1,11 +1,13 @@
-"""The child process that runs ONNX's reference evaluator: `python -m … FOLDER`.
+"""The child process that runs ONNX's reference evaluator.
 
-Reads model.onnx and feed.npz from the folder, writes answers.npz. Its parent kills it at the
-deadline, so nothing here needs to be quick.
+For each folder, a line of JSON on its standard input, it reads model.onnx and feed.npz there,
+writes answers.npz and says "done". Its parent kills it at the deadline, so nothing here needs to be
+quick; but it starts once for all feeds, because to import takes longer than most evaluations.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +20,17 @@ from onnx.reference import ReferenceEvaluator
 from roadworthy.core.signature import Array
 
 
-def main(folder: Path) -> None:
-    """Run once."""
+def main() -> None:
+    """Answer until the input ends, which it does with the parent."""
+    # Whatever else prints would be taken for a reply.
+    replies, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        _evaluate(Path(json.loads(line)))
+        print("done", file=replies, flush=True)
+
+
+def _evaluate(folder: Path) -> None:
+    """Run once. Nothing is kept: the model is large in FP64, and may be the last one asked for."""
     model = onnx.load(folder / "model.onnx")
     evaluator = ReferenceEvaluator(model)
     with np.errstate(all="ignore"):
@@ -65,4 +76,4 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -8,14 +8,7 @@ that backend is installed. Oracles that disagree: neither can judge, exit 3, bot
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -24,15 +17,12 @@ from roadworthy.backends import registry
 from roadworthy.backends.base import CompileOptions
 from roadworthy.backends.session import Session
 from roadworthy.core.certificate import SINGLE_ORACLE
-from roadworthy.core.errors import OraclesDisagreeError, RoadworthyError, RunError
+from roadworthy.core.errors import OraclesDisagreeError, RoadworthyError
 from roadworthy.core.reference import Oracle, Reference
 from roadworthy.core.signature import Answers, Array, Feed, Signature, dtype_name
 from roadworthy.core.target import Target
 from roadworthy.graph.quantised import is_quantised
-from roadworthy.graph.serial import to_files
-from roadworthy.source.given import feed_digest
-from roadworthy.source.onnx.double import to_double
-from roadworthy.source.onnx.evaluate import read_arrays, write_arrays
+from roadworthy.source.onnx.evaluator import EVALUATOR_SECONDS, EvaluatorOracle
 from roadworthy.verify.metrics import compare_pair
 from roadworthy.verify.tolerance import (
     FP32_CEILING,
@@ -42,7 +32,6 @@ from roadworthy.verify.tolerance import (
     is_floating,
 )
 
-EVALUATOR_SECONDS = 60.0
 # Feeds on which the oracles are compared, at most.
 _COMPARED = 2
 _INDEPENDENT_BACKENDS = ("openvino",)
@@ -66,66 +55,6 @@ class BackendOracle:
     def run(self, feed: Feed) -> Answers:
         """Return the answers, or raise `RunError`."""
         return self._session.run(feed)
-
-
-class EvaluatorOracle:
-    """ONNX's reference evaluator in FP64, in a child process that is killed at the deadline.
-
-    Asked again after the time is used up, it raises: a judgement that can't be had is said, not
-    waited for. Answers are kept: it judges the other oracles and tells the noise on the same feeds.
-    """
-
-    name = "ONNX reference evaluator, FP64"
-
-    def __init__(self, model: ir.Model, seconds: float = EVALUATOR_SECONDS) -> None:
-        # An oracle lives as long as its reference does, so the folder goes when the oracle does.
-        self._folder = Path(tempfile.mkdtemp(prefix="roadworthy-evaluator-"))
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._left = seconds
-        self._known: dict[str, Answers] = {}
-        for name, content in to_files(to_double(model), "model.onnx").items():
-            (self._folder / name).write_bytes(content)
-
-    def run(self, feed: Feed) -> Answers:
-        """Return the answers in FP64 (integer outputs as they are), or raise `RunError`."""
-        key = feed_digest(feed)
-        if key not in self._known:
-            self._known[key] = self._evaluate(feed)
-        return self._known[key]
-
-    def _evaluate(self, feed: Feed) -> Answers:
-        if self._left <= 0:
-            raise RunError("the time for the reference evaluator is used up", where=self.name)
-        folder = self._folder
-        try:
-            write_arrays(folder / "feed.npz", {k: _doubled(v) for k, v in feed.items()})
-        except ValueError as error:
-            raise RunError(f"the evaluator can't be asked: {error}", where=self.name) from error
-        started = time.monotonic()
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "roadworthy.source.onnx.evaluate", str(folder)],
-                capture_output=True,
-                text=True,
-                timeout=self._left,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            self._left = 0.0
-            raise RunError(
-                "the time for the reference evaluator is used up", where=self.name
-            ) from error
-        finally:
-            self._left -= time.monotonic() - started
-        if done.returncode != 0:
-            self._left = 0.0
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RunError(f"the reference evaluator failed: {last}", where=self.name)
-        return read_arrays(folder / "answers.npz")
-
-
-def _doubled(array: Array) -> Array:
-    return array.astype(np.float64) if array.dtype == np.float32 else array
 
 
 def onnx_reference(

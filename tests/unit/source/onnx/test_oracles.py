@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -15,7 +17,7 @@ from roadworthy.core.errors import OraclesDisagreeError, RunError
 from roadworthy.core.reference import Reference
 from roadworthy.core.signature import Array
 from roadworthy.graph.signature import signature_of
-from roadworthy.source.onnx import oracles
+from roadworthy.source.onnx import evaluator, oracles
 from roadworthy.source.onnx.evaluate import read_arrays, write_arrays
 from roadworthy.source.onnx.oracles import EvaluatorOracle, onnx_reference
 from tests.models import convnet, network, normal, perceptron, perceptron_in_numpy
@@ -25,6 +27,11 @@ from tests.models import convnet, network, normal, perceptron, perceptron_in_num
 def two_oracles(monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime and the evaluator, whatever else is installed here."""
     monkeypatch.setattr(oracles, "_INDEPENDENT_BACKENDS", ())
+
+
+@pytest.fixture
+def no_process_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluator, "_idle", None)
 
 
 def reference(graph: str, feed: dict[str, Array], seconds: float = 60.0) -> Reference:
@@ -90,6 +97,7 @@ def test_oracles_that_differ_in_values_are_both_shown() -> None:
         )
 
 
+@pytest.mark.usefixtures("no_process_is_kept")
 def test_an_evaluator_out_of_time_leaves_a_single_oracle() -> None:
     found = reference(
         "g (float[2] x) => (float[2] y) { y = Exp(x) }", {"x": normal(2)}, seconds=0.01
@@ -99,11 +107,58 @@ def test_an_evaluator_out_of_time_leaves_a_single_oracle() -> None:
     assert any("time" in note for note in found.notes)
 
 
+@pytest.mark.usefixtures("no_process_is_kept")
 def test_time_that_is_used_up_stays_used_up() -> None:
     oracle = EvaluatorOracle(perceptron(), seconds=0.01)
     for seed in range(2):
         with pytest.raises(RunError, match="used up"):
             oracle.run({"x": normal(1, 3, seed=seed)})
+
+
+@pytest.mark.usefixtures("no_process_is_kept")
+def test_one_process_answers_every_feed_and_goes_with_the_oracle(monkeypatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+    really = subprocess.Popen
+
+    def start(*words: Any, **options: Any) -> subprocess.Popen[str]:
+        started.append(really(*words, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    oracle = EvaluatorOracle(perceptron())
+    for seed in range(3):
+        feed = {"x": normal(2, 3, seed=seed)}
+        expected = perceptron_in_numpy({"x": feed["x"].astype(np.float64)})
+        np.testing.assert_allclose(oracle.run(feed)["y"], expected["y"], rtol=1e-14)
+    [process] = started
+    assert process.poll() is None
+    del oracle
+    gc.collect()
+    assert process.returncode is not None
+
+
+def test_a_kept_process_answers_for_every_oracle_and_ends_with_the_block() -> None:
+    feed, answers = {"x": normal(2, 4)}, []
+    with evaluator.kept():
+        for graph in ("y = Neg(x)", "y = Abs(x)"):
+            oracle = EvaluatorOracle(network(f"g (float[2, 4] x) => (float[2, 4] y) {{ {graph} }}"))
+            answers.append(oracle.run(feed)["y"])
+            [child] = evaluator._idle or []
+            assert child._process.returncode is None
+    np.testing.assert_array_equal(answers, [-feed["x"], abs(feed["x"])])
+    assert child._process.returncode is not None
+
+
+@pytest.mark.usefixtures("no_process_is_kept")
+def test_what_the_evaluator_cant_do_it_is_not_asked_again() -> None:
+    model = network(
+        "g (float[2, 4] x) => (float[2, 4] y) { y = MeanVarianceNormalization<axes = [1]>(x) }"
+    )
+    oracle = EvaluatorOracle(model)
+    with pytest.raises(RunError, match="evaluator failed: onnx"):
+        oracle.run({"x": normal(2, 4)})
+    with pytest.raises(RunError, match="used up"):
+        oracle.run({"x": normal(2, 4, seed=1)})
 
 
 def test_an_operator_that_the_evaluator_has_not_leaves_a_single_oracle() -> None:
