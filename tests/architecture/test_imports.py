@@ -75,6 +75,20 @@ def test_help_imports_nothing_heavy():
     assert not loaded_by(program) & HEAVY
 
 
+def test_an_onnx_file_is_simplified_without_torch():
+    """onnxsim would import it; see `passes/simplify.py`. Who wants it afterwards finds it."""
+    program = (
+        "from importlib.util import find_spec; import onnx_ir as ir\n"
+        "from roadworthy.passes.simplify import Simplify\n"
+        "text = '<ir_version: 10, opset_import: [\"\": 21]> g (float[2] x) => (float[2] y) '\n"
+        "assert Simplify()(ir.from_onnx_text(text + '{ y = Neg(x) }')).modified\n"
+        "assert find_spec('torch')"
+    )
+    loaded = loaded_by(program)
+    assert "onnxsim" in loaded
+    assert "torch" not in loaded
+
+
 def test_the_core_needs_numpy_alone():
     for path in (PACKAGE / "core").glob("*.py"):
         strangers = imports(path) - sys.stdlib_module_names - {"roadworthy", "numpy"}
