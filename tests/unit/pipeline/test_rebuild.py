@@ -11,6 +11,7 @@ import pytest
 import roadworthy
 from roadworthy.backends.base import CompileOptions, Engine
 from roadworthy.backends.tensorrt import compiler as tensorrt
+from roadworthy.backends.tvm import compiler as tvm
 from roadworthy.bundle.content import BundleContent, ContentCase, ContentItem
 from roadworthy.bundle.writer import write_bundle
 from roadworthy.core.signature import Signature
@@ -64,7 +65,9 @@ def of_another_tvm(files):
 @pytest.fixture(scope="module")
 def from_elsewhere(tmp_path_factory):
     pytest.importorskip("tvm")
-    return write(tmp_path_factory.mktemp("tvm") / "net.rw", "tvm", files=of_another_tvm)
+    # A deploy and two rebuilds would start twenty processes, each of which imports TVM.
+    with tvm.BACKEND.one_worker():
+        yield write(tmp_path_factory.mktemp("tvm") / "net.rw", "tvm", files=of_another_tvm)
 
 
 def test_an_engine_that_does_not_load_here_names_the_remedy(from_elsewhere, command):  # noqa: F811
