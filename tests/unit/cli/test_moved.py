@@ -168,33 +168,42 @@ def test_an_exact_match_comes_first_and_several_others_are_refused_by_name(comma
         assert f"choose it at another place: --target {other}" in result["error"]["remedy"]
 
 
-def several(place, *, wrong=False):
-    """Bundle engines of three runtimes, the second of which is gone; `wrong` spoils the first."""
-    python = interpreter(place / "old")
-    model = made.write_net_onnx(place / "net.onnx", made.weights())
-    image = made.images()[0]
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A network deployed for three runtimes, the second of which is gone since then."""
+    folder = tmp_path_factory.mktemp("three")
+    python = interpreter(folder / "old")
+    model = made.write_net_onnx(folder / "net.onnx", made.weights())
     targets = ["onnxruntime", f"onnxruntime@python={python}", "openvino"]
-    request = make_request(model, {"image": image}, targets=targets, measure_seconds=0.0)
-    first, *others = deploy(request).require().results
+    feed = {"image": made.images()[0]}
+    request = make_request(model, feed, targets=targets, measure_seconds=0.0)
+    results = deploy(request).require().results
+    python.unlink()
+    return model, feed, results
+
+
+def several(place, three, *, wrong=False):
+    """Bundle those engines; `wrong` spoils the first."""
+    model, feed, (first, *others) = three
     if wrong:
         zero = made.write_net_onnx(place / "zero.onnx", made.weights(), zero=True).read_bytes()
         first = replace(first, engine=replace(first.engine, files={"model.onnx": zero}))
-    answers = {"output": made.net_in_numpy(image, made.weights()).astype(np.float32)}
+    answers = made.net_in_numpy(feed["image"], made.weights()).astype(np.float32)
+    items = [ContentItem("s0", feed, {"output": answers})]
     content = BundleContent(
         signature=first.engine.signature,
         model={"model.onnx": model.read_bytes()},
         preprocess=None,
         engines=[(result.engine, result.certificate) for result in (first, *others)],
-        cases=[ContentCase("samples", False, {}, [ContentItem("s0", {"image": image}, answers)])],
+        cases=[ContentCase("samples", False, {}, items)],
     )
     write_bundle(place / "b.rw", content)
-    python.unlink()
-    return place / "b.rw", targets
+    return place / "b.rw", [str(result.target) for result in (first, *others)]
 
 
 @pytest.mark.parametrize("anew", [(), ("--rebuild",)])
-def test_engines_that_can_be_had_are_judged_though_one_cannot(command, tmp_path, anew):
-    bundle, targets = several(tmp_path)
+def test_engines_that_can_be_had_are_judged_though_one_cannot(command, three, tmp_path, anew):
+    bundle, targets = several(tmp_path, three)
     ended = command("verify", bundle, *anew, "--json")
     assert ended.code == 4
     assert ended.error["code"] == "unavailable"
@@ -214,8 +223,8 @@ def test_engines_that_can_be_had_are_judged_though_one_cannot(command, tmp_path,
     assert list(first) == list(lost)
 
 
-def test_each_is_shown_and_the_one_of_the_exit_code_at_the_end(command, tmp_path):
-    bundle, targets = several(tmp_path)
+def test_each_is_shown_and_the_one_of_the_exit_code_at_the_end(command, three, tmp_path):
+    bundle, targets = several(tmp_path, three)
     ended = command("verify", bundle)
     assert ended.code == 4
     assert "verified  onnxruntime, here" in ended.out
@@ -227,8 +236,8 @@ def test_each_is_shown_and_the_one_of_the_exit_code_at_the_end(command, tmp_path
         roadworthy.verify_bundle(bundle)
 
 
-def test_wrong_answers_outrank_what_is_not_to_be_had(command, tmp_path):
-    bundle, targets = several(tmp_path, wrong=True)
+def test_wrong_answers_outrank_what_is_not_to_be_had(command, three, tmp_path):
+    bundle, targets = several(tmp_path, three, wrong=True)
     ended = command("verify", bundle, "--json")
     assert ended.code == 3
     assert ended.error["code"] == "wrong-answers"
@@ -243,8 +252,8 @@ def test_wrong_answers_outrank_what_is_not_to_be_had(command, tmp_path):
         roadworthy.verify_bundle(bundle)
 
 
-def test_one_that_was_named_stays_an_error(command, tmp_path):
-    bundle, targets = several(tmp_path)
+def test_one_that_was_named_stays_an_error(command, three, tmp_path):
+    bundle, targets = several(tmp_path, three)
     ended = command("verify", bundle, "--target", targets[1], "--json")
     assert ended.code == 4
     assert ended.document["result"] is None

@@ -13,6 +13,14 @@ from tests.unit.cli import made
 
 UNET = made.ROOT / "examples" / "unet"
 SCENES = ("scene-03.png", "scene-08.png")
+SIDE = 128
+
+
+def middle(path):
+    """A quarter of a picture: four times as quick, and as telling."""
+    with Image.open(path) as whole:
+        left, top = ((side - SIDE) // 2 for side in whole.size)
+        return whole.crop((left, top, left + SIDE, top + SIDE))
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +29,9 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unet")
     scenes = folder / "scenes"
     scenes.mkdir()
-    for name in (*SCENES, "preprocess.json"):
-        shutil.copy(UNET / "scenes" / name, scenes)
+    shutil.copy(UNET / "scenes" / "preprocess.json", scenes)
+    for name in SCENES:
+        middle(UNET / "scenes" / name).save(scenes / name)
     ended = made.roadworthy(
         *("deploy", f"{UNET}/model.py:unet", "--weights", UNET / "unet.safetensors"),
         *("--samples", scenes, "--measure-seconds", "1", "--out", folder / "unet.rw", "--json"),
@@ -57,8 +66,7 @@ def test_the_bundle_answers_as_the_exact_masks_do(place):
         assert task is not None
         for name in SCENES:
             labels = task.labels(model.run(model.preprocess(place / "scenes" / name)))
-            with Image.open(UNET / "masks" / name) as file:
-                truth = np.asarray(file.convert("L")) > 0
+            truth = np.asarray(middle(UNET / "masks" / name).convert("L")) > 0
             got = np.squeeze(labels) > 0
             assert got.shape == truth.shape
             both += int((got & truth).sum())
