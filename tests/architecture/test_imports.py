@@ -89,6 +89,14 @@ def test_an_onnx_file_is_simplified_without_torch():
     assert "torch" not in loaded
 
 
+def test_tvm_is_imported_without_torch():
+    """It would import it; see `backends/tvm/runtime/machine.py`."""
+    program = "from roadworthy.backends.tvm.runtime.machine import import_tvm; import_tvm()"
+    loaded = loaded_by(program)
+    assert "tvm" in loaded
+    assert "torch" not in loaded
+
+
 def test_the_core_needs_numpy_alone():
     for path in (PACKAGE / "core").glob("*.py"):
         strangers = imports(path) - sys.stdlib_module_names - {"roadworthy", "numpy"}

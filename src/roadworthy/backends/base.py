@@ -36,11 +36,12 @@ def quiet(_text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """Yes, or no with the reason and the remedy."""
+    """Yes, with the version where one was found; or no, with the reason and the remedy."""
 
     ok: bool
     reason: str = ""
     remedy: str | None = None
+    version: str = ""
 
     @classmethod
     def of_version(cls, target: Target, found: str, name: str, package: str) -> Support:
@@ -54,7 +55,7 @@ class Support:
         """
         asked = target.version
         if not asked or f"{found}.".startswith(f"{asked.rstrip('.')}."):
-            return cls(True)
+            return cls(True, version=found)
         there = "install it where the target is: " if target.where is not None else ""
         return cls(
             False,

@@ -72,7 +72,8 @@ def _target(target: Target, *, asked: bool) -> Finding:
     support = backend.supports(target)
     detail = support.reason
     if support.ok:
-        detail = backend.fingerprint(target).get("version", "")
+        # To ask again may start another process.
+        detail = support.version or backend.fingerprint(target).get("version", "")
     return Finding("target", str(target), support.ok, detail, support.remedy, asked)
 
 

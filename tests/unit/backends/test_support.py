@@ -28,4 +28,5 @@ def test_part_by_part(asked, found, ok):
 
 
 def test_no_version_takes_any():
-    assert Support.of_version(Target.parse("openvino"), "2026.4", "OpenVINO", "openvino").ok
+    support = Support.of_version(Target.parse("openvino"), "2026.4", "OpenVINO", "openvino")
+    assert (support.ok, support.version) == (True, "2026.4")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import onnx
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -87,6 +88,7 @@ def test_doctor_says_what_is_here(command):
     assert ended.code == 0
     found = {item["name"]: item for item in ended.document["result"]["targets"]}
     assert found["onnxruntime"]["ok"] is True
+    assert found["onnxruntime"]["detail"] == onnxruntime.__version__
     assert found["onnxruntime:cuda"]["ok"] is False
     features = {item["name"]: item for item in ended.document["result"]["features"]}
     assert features["PyTorch sources"]["ok"] is True
