@@ -90,9 +90,11 @@ class EvaluatorOracle:
             self._child = None
             child.end()
             raise
+        if child is self._child:
+            return
         if _idle is not None:
             _idle.append(child)
-        elif self._child is None:
+        else:
             self._child = child
             weakref.finalize(self, child.end)
 
@@ -160,7 +162,9 @@ class _Child:
         """End the process. May be called twice."""
         self._process.kill()
         self._process.wait()
-        self._reader.join(_ENDING_SECONDS)
+        # Garbage may be collected in any thread.
+        if self._reader is not threading.current_thread():
+            self._reader.join(_ENDING_SECONDS)
         self._stderr.close()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None  # both were opened as pipes

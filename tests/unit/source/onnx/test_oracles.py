@@ -150,6 +150,20 @@ def test_a_kept_process_answers_for_every_oracle_and_ends_with_the_block() -> No
 
 
 @pytest.mark.usefixtures("no_process_is_kept")
+def test_an_oracle_that_has_a_process_lends_it_to_nobody() -> None:
+    oracle, other = EvaluatorOracle(perceptron()), EvaluatorOracle(perceptron())
+    oracle.run({"x": normal(1, 3)})
+    own = oracle._child
+    with evaluator.kept():
+        oracle.run({"x": normal(2, 3)})
+        assert evaluator._idle == []
+        other.run({"x": normal(1, 3)})
+        assert evaluator._idle != [own]
+    assert oracle._child is own
+    assert oracle.run({"x": normal(3, 3)})
+
+
+@pytest.mark.usefixtures("no_process_is_kept")
 def test_what_the_evaluator_cant_do_it_is_not_asked_again() -> None:
     model = network(
         "g (float[2, 4] x) => (float[2, 4] y) { y = MeanVarianceNormalization<axes = [1]>(x) }"
