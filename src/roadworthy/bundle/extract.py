@@ -12,7 +12,6 @@ import numpy as np
 from roadworthy.bundle import arrays
 from roadworthy.bundle.reader import Bundle, CaseData
 from roadworthy.bundle.readme import readme
-from roadworthy.bundle.strict import Fields
 from roadworthy.core.errors import UsageError
 from roadworthy.core.files import replacing_folder
 from roadworthy.core.jsonable import dumps
@@ -137,34 +136,30 @@ def _classes(preprocess: Mapping[str, Any] | None) -> Any:
 def _verification(bundle: Bundle, target: str) -> dict[str, Any]:
     """Return what one engine's certificate says of its answers: who judged, by which limits."""
     record = bundle.record(target)
-    where = f"{bundle.path}: {record.certificate}"
-    certificate = Fields(bundle.certificate(target), "", where)
-    reference = certificate.child("reference")
-    samples = certificate.child("samples")
-    limits = []
-    for case in certificate.child("verdict").children("cases"):
-        for output in case.children("outputs"):
-            limits.append(
-                {
-                    "case": case.text("case"),
-                    "output": output.text("name"),
-                    "tolerance": output.take("tolerance"),
-                    "measured": output.take("metrics"),
-                }
-            )
+    evidence = bundle.evidence(target)
+    samples = evidence.samples
     return {
         "target": target,
         "engine": list(record.files),
         "fingerprint": record.fingerprint,
-        "precision": certificate.text("precision"),
-        "passed": certificate.flag("passed"),
-        "labels": certificate.items("labels"),
+        "precision": evidence.precision,
+        "passed": evidence.passed,
+        "labels": evidence.labels,
         "certificate": record.certificate,
-        "reference": {"kind": reference.text("kind"), "judge": reference.text("judge")},
+        "reference": {"kind": evidence.reference.kind, "judge": evidence.reference.judge},
         "samples": {
-            "source": samples.text("source"),
-            "count": samples.integer("count"),
-            "digest": samples.text("digest"),
+            "source": samples.source,
+            "count": samples.count,
+            "digest": samples.digest,
         },
-        "outputs": limits,
+        "outputs": [
+            {
+                "case": case.case,
+                "output": output.name,
+                "tolerance": output.tolerance,
+                "measured": output.metrics,
+            }
+            for case in evidence.verdict.cases
+            for output in case.outputs
+        ],
     }

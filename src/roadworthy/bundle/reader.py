@@ -28,8 +28,9 @@ from roadworthy.bundle.names import check_names
 from roadworthy.bundle.parse import parse_manifest
 from roadworthy.bundle.store import Store, open_store
 from roadworthy.bundle.strict import load_object, refuse
-from roadworthy.core.certificate import check_schema
+from roadworthy.core.certificate import Certificate
 from roadworthy.core.errors import BundleError, InputError, UsageError
+from roadworthy.core.evidence import read_certificate
 from roadworthy.core.signature import Answers, Feed, Signature
 
 SUFFIX = ".rw"
@@ -124,6 +125,11 @@ class Bundle:
     def certificate(self, target: str | None = None) -> Mapping[str, Any]:
         """Return an engine's certificate as JSON; arguments and errors as of `record`."""
         return _certificate(self, self.record(target))
+
+    def evidence(self, target: str | None = None) -> Certificate:
+        """Return an engine's certificate as checked types; arguments and errors as of `record`."""
+        where = self._where(self.record(target).certificate)
+        return read_certificate(self.certificate(target), where)
 
     def cases(self) -> Iterator[tuple[CaseRecord, list[CaseData]]]:
         """Yield every case with its samples, one case in memory at a time.
@@ -279,8 +285,8 @@ def _log(bundle: Bundle, record: EngineRecord) -> tuple[str, ...]:
 def _certificate(bundle: Bundle, record: EngineRecord) -> dict[str, Any]:
     where = f"{bundle.path}: {record.certificate}"
     data = load_object(bundle.read(record.certificate), where)
-    check_schema(data, where)
-    if data.get("target") != str(record.target) or data.get("passed") is not record.verified:
+    read = read_certificate(data, where)
+    if read.target != str(record.target) or read.passed is not record.verified:
         refuse(
             f"the certificate isn't that of {record.target} as the manifest has it "
             f"(verified: {str(record.verified).lower()})",

@@ -39,11 +39,11 @@ def show(
             reporter.say(f"output     {escape(str(spec))}")
         reporter.say(f"preprocess {'yes' if manifest.preprocess else 'no: inputs are arrays'}")
         for record in manifest.engines:
-            certificate = opened.certificate(str(record.target))
-            marks = escape("".join(f" ({label})" for label in certificate["labels"]))
+            evidence = opened.evidence(str(record.target))
+            marks = escape("".join(f" ({label})" for label in evidence.labels))
             default = " — default" if record.target.slug == manifest.default_engine else ""
             state = "verified" if record.verified else "NOT verified"
-            what = f"{escape(str(record.target))}, {escape(str(certificate['precision']))}"
+            what = f"{escape(str(record.target))}, {escape(evidence.precision)}"
             reporter.say(f"engine     {what}: {state}{marks}{default}")
         for case in manifest.cases:
             reporter.say(f"case       {escape(case.name)}: {len(case.items)} samples kept")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from roadworthy.cli import interrupts
-from roadworthy.cli.streams import put, put_document
+from roadworthy.cli.streams import put, put_document, readable
 from roadworthy.core.errors import EXIT_OK, EXIT_USAGE, RoadworthyError
 
 SCHEMA = "roadworthy/command/1"
@@ -118,5 +118,5 @@ def _rendered(text: str, stream: TextIO | None) -> str:
 
     console = Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
     with console.capture() as capture:
-        console.print(text)
+        console.print(readable(text))
     return capture.get()

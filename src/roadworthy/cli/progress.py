@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from roadworthy.cli.streams import put
+from roadworthy.cli.streams import put, readable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -65,6 +65,7 @@ class ProgressDisplay:
 
     def __call__(self, what: str, share: float) -> None:
         """Show it. Changes of `what` are the stages; the share is within one stage."""
+        what = readable(what)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=what, completed=share)
         elif not self._silent and what != self._stage and not self._is_too_soon(what):

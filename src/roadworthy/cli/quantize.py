@@ -54,7 +54,9 @@ def quantize(
         )
     if not json:
         _tell(reporter, outcome.made)
-        reporter.say(f"written {', '.join(str(file) for file in outcome.files)}")
+        from rich.markup import escape
+
+        reporter.say(f"written {escape(', '.join(str(file) for file in outcome.files))}")
     return reporter.finish(Outcome(outcome.to_json()))
 
 
@@ -66,7 +68,7 @@ def _tell(reporter: Reporter, made: Quantization) -> None:
     tell_lowering(reporter, made.account())
     for item in made.plan.exceptions[:12]:
         reporter.tell(
-            f"        [dim]{escape(item.node)} ({item.op_type}): {item.dtype}, "
+            f"        [dim]{escape(item.node)} ({escape(item.op_type)}): {item.dtype}, "
             f"{escape(item.reason)}[/]",
             hang=10,
         )

@@ -16,6 +16,9 @@ from typing import TextIO
 
 # Where the document goes; None as long as nobody claimed standard output.
 _document: TextIO | None = None
+# All control characters but tab and line feed, and those that turn the direction of writing.
+_STEERING = (range(9), range(11, 32), range(127, 160), range(0x202A, 0x202F), range(0x2066, 0x206A))
+_SHOWN = {code: ascii(chr(code))[1:-1] for codes in _STEERING for code in codes}
 
 
 def claim_output() -> None:
@@ -37,6 +40,11 @@ def speak_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def readable(text: str) -> str:
+    """Return text with what would steer a terminal written out: names come from others' files."""
+    return text.translate(_SHOWN)
 
 
 def put_document(text: str) -> None:

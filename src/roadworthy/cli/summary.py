@@ -19,7 +19,7 @@ def summary(reporter: Reporter, certificate: Certificate) -> None:
     from rich.markup import escape
 
     state = "[bold green]verified[/]" if certificate.passed else "[bold red]NOT verified[/]"
-    marks = "".join(f"  [yellow]({label})[/]" for label in certificate.labels)
+    marks = "".join(f"  [yellow]({escape(label)})[/]" for label in certificate.labels)
     reporter.tell(f"{state}  {escape(certificate.target)}, {certificate.precision}{marks}")
     reporter.tell(
         f"judge   {escape(certificate.reference.judge)}, {_samples(certificate.samples.count)}"
@@ -109,13 +109,13 @@ def tell_verdict(reporter: Reporter, verdict: Verdict) -> None:
             f"[dim]({escape(tolerance.origin)})[/]"
         )
     shapes = ", ".join(
-        f"{case.case} {'×'.join(map(str, case.sizes.values()))}".strip()
+        f"{escape(case.case)} {'×'.join(map(str, case.sizes.values()))}".strip()
         + ("" if case.passed else " [red]✗[/]")
         for case in verdict.cases
     )
     reporter.tell(f"cases   {shapes}")
     checks = ", ".join(
-        f"{check.name} {'[green]✓[/]' if check.passed else '[red]✗[/]'}"
+        f"{escape(check.name)} {'[green]✓[/]' if check.passed else '[red]✗[/]'}"
         for check in verdict.self_checks
     )
     if checks:

@@ -103,7 +103,7 @@ def _tell_judged(reporter: Reporter, judged: Judged, reference: str) -> None:
     from roadworthy.cli.summary import tell_verdict
 
     state = "[bold green]verified[/]" if judged.passed else "[bold red]NOT verified[/]"
-    marks = "".join(f"  [yellow]({label})[/]" for label in judged.labels)
+    marks = "".join(f"  [yellow]({escape(label)})[/]" for label in judged.labels)
     here = "" if "@ssh=" in judged.target else ", here"
     reporter.say(f"{state}  {escape(judged.target)}{here}{marks}")
     reporter.say(f"judge   {escape(reference)}")

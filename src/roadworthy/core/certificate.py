@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from roadworthy.core.account import SamplesAccount
-from roadworthy.core.errors import BundleError
 from roadworthy.core.verdict import Verdict
 
 SCHEMA = "roadworthy/certificate/1"
@@ -150,17 +149,3 @@ class Certificate:
     lowering: Mapping[str, Any] | None = None
     choice: tuple[Comparison, ...] = ()
     schema: str = SCHEMA
-
-
-def check_schema(data: Mapping[str, Any], where: str) -> None:
-    """Refuse a certificate of an unknown version.
-
-    Raises:
-        BundleError: it isn't a certificate that this version can read.
-    """
-    if data.get("schema") != SCHEMA:
-        raise BundleError(
-            f"the certificate has schema {data.get('schema')!r}, this version reads {SCHEMA!r}",
-            where=where,
-            remedy="use the roadworthy version that wrote it, or deploy again",
-        )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from roadworthy.backends.base import Engine
 from roadworthy.bundle.reader import Bundle, CaseData, read_bundle
-from roadworthy.core.errors import InputError, RoadworthyError
-from roadworthy.core.jsonable import number
+from roadworthy.core.certificate import Certificate
+from roadworthy.core.errors import BundleError, InputError, RoadworthyError
 from roadworthy.core.signature import Answers, Feed
 from roadworthy.core.verdict import SelfCheck, Tolerance
 from roadworthy.pipeline.rebuild import differences_here, rebuild
@@ -19,6 +18,7 @@ from roadworthy.pipeline.verify import Judged, NotJudged, VerifyOutcome
 from roadworthy.verify.answers import Progress
 from roadworthy.verify.engine import require_pass, verify_engine
 from roadworthy.verify.metrics import compare_pair
+from roadworthy.verify.tolerance import ceiling
 from roadworthy.vision.preprocess import Preprocess
 
 
@@ -113,11 +113,11 @@ def _as_it_is(
     progress: Progress,
 ) -> tuple[Engine, Judged]:
     """Judge an engine; `asked` is the target that the user named, None where he named none."""
-    certificate, engine = bundle.certificate(name), bundle.engine(name)
+    evidence, engine = bundle.evidence(name), bundle.engine(name)
     with naming_remedy(bundle, engine, asked):
-        verdict = verify_engine(engine, cases, _limits(certificate), progress)
-    notes = (*_moved(certificate, engine), *differences_here(engine))
-    return engine, Judged(str(engine.target), verdict, tuple(certificate["labels"]), notes)
+        verdict = verify_engine(engine, cases, _limits(evidence), progress)
+    notes = (*_moved(evidence, engine), *differences_here(engine))
+    return engine, Judged(str(engine.target), verdict, evidence.labels, notes)
 
 
 def _rebuilt(
@@ -127,17 +127,17 @@ def _rebuilt(
     cases: Sequence[_KeptCase],
     progress: Progress,
 ) -> tuple[Engine, Judged]:
-    certificate = bundle.certificate(name)
+    evidence = bundle.evidence(name)
     with naming_remedy(bundle, bundle.engine(name), asked, anew=True):
         engine, why = rebuild(bundle, name, progress)
-    verdict = verify_engine(engine, cases, _limits(certificate), progress)
-    notes = (*_moved(certificate, engine), why)
-    return engine, Judged(str(engine.target), verdict, tuple(certificate["labels"]), notes, why)
+    verdict = verify_engine(engine, cases, _limits(evidence), progress)
+    notes = (*_moved(evidence, engine), why)
+    return engine, Judged(str(engine.target), verdict, evidence.labels, notes, why)
 
 
-def _moved(certificate: Mapping[str, Any], engine: Engine) -> tuple[str, ...]:
+def _moved(evidence: Certificate, engine: Engine) -> tuple[str, ...]:
     """Say where an engine was deployed for, if it runs at another place now."""
-    deployed = str(certificate["target"])
+    deployed = evidence.target
     return () if deployed == str(engine.target) else (f"deployed for {deployed}",)
 
 
@@ -148,15 +148,24 @@ def _cases(bundle: Bundle) -> list[_KeptCase]:
     ]
 
 
-def _limits(certificate: Mapping[str, Any]) -> dict[str, Tolerance]:
-    """Return the tolerances that the bundle was verified with; they are never widened."""
+def _limits(evidence: Certificate) -> dict[str, Tolerance]:
+    """Return the tolerances that the bundle was verified with; they are never widened.
+
+    Raises:
+        BundleError: one is above all that its precision is ever allowed.
+    """
     limits = {}
-    for case in certificate["verdict"]["cases"]:
-        for output in case["outputs"]:
-            tolerance = output["tolerance"]
-            limits[str(output["name"])] = Tolerance(
-                tolerance["metric"], number(tolerance["limit"]), str(tolerance["origin"])
-            )
+    for case in evidence.verdict.cases:
+        for output in case.outputs:
+            tolerance = limits[output.name] = output.tolerance
+            most = ceiling(evidence.precision, tolerance.metric)
+            if not tolerance.limit <= most:
+                raise BundleError(
+                    f"the certificate allows output {output.name!r} {tolerance.limit:.2g}, more "
+                    f"than any {evidence.precision} engine is ({most})",
+                    where=evidence.target,
+                    remedy="the bundle was changed; deploy again",
+                )
     return limits
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roadworthy.core.account import SamplesAccount
+from roadworthy.core.lowered import LoweringAccount, Ranges
 from roadworthy.report import charts
 from roadworthy.report import format as fmt
-from roadworthy.report.lowered import LoweringAccount, Ranges
 from roadworthy.report.markup import EMPTY, Html, code, el, foreign, join, text
 from roadworthy.report.parts import (
     Column,

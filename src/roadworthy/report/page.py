@@ -8,12 +8,12 @@ from typing import Any
 
 from roadworthy.core.certificate import SMOKE_TEST, Certificate
 from roadworthy.core.errors import UsageError
+from roadworthy.core.evidence import read_certificate
 from roadworthy.core.signature import Signature, TensorSpec
 from roadworthy.report import answers, precision, sections, speed
 from roadworthy.report import format as fmt
 from roadworthy.report.markup import EMPTY, Html, el, foreign, join, text
 from roadworthy.report.parts import Column, outcome, paragraph, table
-from roadworthy.report.read import read_certificate
 from roadworthy.report.style import style_sheet
 from roadworthy.report.verdict import (
     error_of,

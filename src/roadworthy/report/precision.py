@@ -11,10 +11,11 @@ from typing import Any
 
 from roadworthy.backends.proof import DTYPES, runs_in
 from roadworthy.core.certificate import Certificate
+from roadworthy.core.evidence import read_lowering
+from roadworthy.core.lowered import Biases, Exempt, LoweringAccount, Score
 from roadworthy.report import charts
 from roadworthy.report import format as fmt
 from roadworthy.report.calibration import calibration_part
-from roadworthy.report.lowered import Biases, Exempt, LoweringAccount, Score
 from roadworthy.report.markup import EMPTY, Html, code, el, foreign, join, text
 from roadworthy.report.parts import (
     Column,
@@ -27,7 +28,6 @@ from roadworthy.report.parts import (
     short,
     table,
 )
-from roadworthy.report.read import read_lowering
 
 PROVEN = frozenset({"layers", "macs", "findings", "notes"})
 """What this section says of `Engine.proof`."""

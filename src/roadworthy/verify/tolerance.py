@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from roadworthy.core.errors import UsageError
-from roadworthy.core.verdict import Tolerance
+from roadworthy.core.verdict import Metric, Tolerance
 
 FP32_EPS = 2.0**-23
 NOISE_FACTOR = 8.0
@@ -128,9 +128,19 @@ def reduced_tolerance(precision: str, depth: int, *, floating: bool) -> Toleranc
     return Tolerance("relative_l2", limit, f"{origin}, depth {depth}, at most {REDUCED_CEILING}")
 
 
+def ceiling(precision: str, metric: Metric) -> float:
+    """Return what no limit of this precision is ever above, whatever was measured."""
+    if precision == "fp32":
+        return FP32_CEILING
+    floating = metric == "relative_l2"
+    if precision == "int8":
+        return QUANTISED_CEILING if floating else QUANTISED_MISMATCH
+    return REDUCED_CEILING if floating else REDUCED_MISMATCH
+
+
 def quantised_ceiling(exact: Tolerance) -> Tolerance:
     """Return how far quantisation itself may move an output, by its FP32 tolerance."""
-    limit = QUANTISED_CEILING if exact.metric == "relative_l2" else QUANTISED_MISMATCH
+    limit = ceiling("int8", exact.metric)
     return Tolerance(exact.metric, limit, "the most that quantisation may cost")
 
 
@@ -157,8 +167,8 @@ def quantised_tolerance(literal: float, exact: Tolerance, elements: int | None =
         )
     if limit <= exact.limit:
         return exact
-    ceiling = quantised_ceiling(exact).limit
-    return Tolerance(exact.metric, min(limit, ceiling), f"{origin}; at most {ceiling}")
+    most = ceiling("int8", exact.metric)
+    return Tolerance(exact.metric, min(limit, most), f"{origin}; at most {most}")
 
 
 def is_floating(dtype: str) -> bool:

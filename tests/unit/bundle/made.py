@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -131,3 +134,18 @@ def content(**changes: object) -> BundleContent:
         "created": CREATED,
     }
     return BundleContent(**(values | changes))  # type: ignore[arg-type]
+
+
+def sign(folder: Path) -> None:
+    """Write the manifest's digest anew, as a forger would."""
+    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    (folder / "manifest.sha256").write_text(f"{digest}  manifest.json\n")
+
+
+def forge(folder: Path, name: str, data: bytes) -> None:
+    """Change a file and all digests that cover it."""
+    (folder / name).write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    sign(folder)

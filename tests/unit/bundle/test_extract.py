@@ -15,7 +15,7 @@ from roadworthy.bundle.writer import write_bundle
 from roadworthy.core.errors import BundleError, UsageError
 from roadworthy.core.signature import Signature, TensorSpec
 from tests.unit.bundle import made
-from tests.unit.bundle.test_reader import forge
+from tests.unit.bundle.made import forge
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_forged_certificate_is_named_and_leaves_nothing(tmp_path):
     write_bundle(tmp_path / "b", made.content())
     name = "certificates/onnxruntime.json"
     data = json.loads((tmp_path / "b" / name).read_bytes())
-    data["verdict"] = {"cases": [{"outputs": 3}]}
+    data["verdict"]["cases"][0]["outputs"] = 3
     forge(tmp_path / "b", name, json.dumps(data).encode())
     with pytest.raises(BundleError, match="outputs"):
         read_bundle(tmp_path / "b").extract(tmp_path / "out")

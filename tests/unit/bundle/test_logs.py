@@ -9,7 +9,7 @@ from roadworthy.bundle.reader import read_bundle
 from roadworthy.bundle.writer import write_bundle
 from roadworthy.core.errors import BundleError
 from tests.unit.bundle import made
-from tests.unit.bundle.test_reader import forge, sign
+from tests.unit.bundle.made import forge, sign
 
 NAME = "certificates/onnxruntime.log"
 

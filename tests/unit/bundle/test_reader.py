@@ -28,21 +28,6 @@ def folder(tmp_path):
     return tmp_path / "f"
 
 
-def sign(folder):
-    """Write the manifest's digest anew, as a forger would."""
-    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
-    (folder / "manifest.sha256").write_text(f"{digest}  manifest.json\n")
-
-
-def forge(folder, name, data):
-    """Change a file and all digests that cover it."""
-    (folder / name).write_bytes(data)
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    sign(folder)
-
-
 def test_what_went_in_comes_out(path):
     bundle = read_bundle(path)
     assert bundle.signature == made.SIGNATURE
@@ -187,12 +172,15 @@ def test_the_manifests_own_digest(folder, line):
         {"passed": False},
         {"passed": 1},
         {"target": "openvino"},
+        {"labels": "smoke test"},
+        {"verdict": []},
+        {"precision": None},
     ],
 )
-def test_a_forged_certificate_that_contradicts_the_manifest(folder, changes):
+def test_a_forged_certificate(folder, changes):
     name = "certificates/onnxruntime.json"
     data = json.loads((folder / name).read_bytes()) | changes
-    forge(folder, name, json.dumps(data).encode())
+    made.forge(folder, name, json.dumps(data).encode())
     with pytest.raises(BundleError):
         read_bundle(folder)
 
@@ -200,7 +188,7 @@ def test_a_forged_certificate_that_contradicts_the_manifest(folder, changes):
 @pytest.mark.parametrize("name", ["preprocess.json", "certificates/onnxruntime.json"])
 @pytest.mark.parametrize("data", [b"", b"[]", b"\x80\x04.", b'{"a": 1, "a": 2}'])
 def test_forged_json_is_still_parsed_strictly(folder, name, data):
-    forge(folder, name, data)
+    made.forge(folder, name, data)
     with pytest.raises(BundleError):
         read_bundle(folder)
 
@@ -225,13 +213,13 @@ def pickled() -> bytes:
     ],
 )
 def test_forged_arrays_must_fit_the_signature_and_are_never_unpickled(folder, data):
-    forge(folder, "cases/samples/000.feed.npz", data)
+    made.forge(folder, "cases/samples/000.feed.npz", data)
     with pytest.raises(BundleError):
         list(read_bundle(folder).cases())
 
 
 def test_forged_answers_must_be_the_networks_outputs(folder):
-    forge(folder, "cases/samples/000.answers.npz", arrays.pack({"z": np.zeros(1)}))
+    made.forge(folder, "cases/samples/000.answers.npz", arrays.pack({"z": np.zeros(1)}))
     with pytest.raises(BundleError, match="outputs"):
         list(read_bundle(folder).cases())
 

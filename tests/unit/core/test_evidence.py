@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from roadworthy.core.errors import BundleError
-from roadworthy.report.read import read_certificate
+from roadworthy.core.evidence import read_certificate
 from tests.unit.report.made import as_json, certificate, failed
 
 
@@ -48,6 +48,7 @@ def test_a_later_version_may_add_facts() -> None:
         ("reference.noise", None),
         ("latency", []),
         ("comparison.ratio", "1.6"),
+        ("comparison.ratio", 10**400),
         ("model.signature", {"inputs": 3}),
         ("model.signature", {"inputs": [{"name": "x", "dtype": "f", "shape": [{}]}]}),
     ],
@@ -82,3 +83,10 @@ def test_a_metric_that_is_unknown() -> None:
 
 def test_equal_certificates_only() -> None:
     assert read_certificate(as_json(certificate()), "here") != replace(certificate(), target="x")
+
+
+def test_a_certificate_of_another_version_is_refused() -> None:
+    for other in ({}, {"schema": None}, {"schema": "roadworthy/certificate/2"}):
+        with pytest.raises(BundleError, match="schema") as caught:
+            read_certificate(other, "there")
+        assert (caught.value.where, caught.value.exit_code) == ("there", 2)

@@ -1,18 +1,19 @@
-"""A certificate's JSON back into its dataclasses, so that the page is made from checked types."""
+"""A certificate's JSON back into its dataclasses: who reads one relies on checked types."""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Union
 
-from roadworthy.core.certificate import Certificate, check_schema
+from roadworthy.core.certificate import SCHEMA, Certificate
 from roadworthy.core.errors import BundleError, UsageError
+from roadworthy.core.lowered import LoweringAccount
 from roadworthy.core.signature import Signature
-from roadworthy.report.lowered import LoweringAccount
 
 _NOT_FINITE = ("inf", "-inf", "nan")
 
@@ -27,7 +28,12 @@ def read_certificate(data: Mapping[str, Any], where: str) -> Certificate:
     Raises:
         BundleError: another schema, a field that is missing or of another type.
     """
-    check_schema(data, where)
+    if data.get("schema") != SCHEMA:
+        raise BundleError(
+            f"the certificate has schema {data.get('schema')!r:.60}, this version reads {SCHEMA!r}",
+            where=where,
+            remedy="use the roadworthy version that wrote it, or deploy again",
+        )
     read = _read(Certificate, data, "", where)
     assert isinstance(read, Certificate)
     try:
@@ -97,8 +103,9 @@ def _fits(kind: Any, origin: Any, inner: tuple[Any, ...], value: Any) -> bool:
     if origin is typing.Literal:
         return value in inner
     if kind is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number or value in _NOT_FINITE
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return isinstance(value, float) or abs(value) <= sys.float_info.max
+        return value in _NOT_FINITE
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return kind in (bool, str) and isinstance(value, kind)
