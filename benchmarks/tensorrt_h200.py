@@ -22,7 +22,7 @@ import argparse
 import sys
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +120,10 @@ def planned(bench: Bench, level: int = LEVEL) -> list[Step]:
         specs = [Spec(name, precision, size, level) for precision in int8.PRECISIONS]
         key = f"precisions {name} batch {size}, level {level}"
         add("int8", key, C4_SECONDS, int8.precisions, *specs)
-    for name, other in product(("unet64", "yolo"), PLACEMENTS[1:3]):
-        specs = [Spec(name, "int8", level=level, placement=where) for where in ("", other)]
+    for name, others in product(("unet64", "yolo"), pairwise(PLACEMENTS[:3])):
+        specs = [Spec(name, "int8", level=level, placement=where) for where in others]
         specs.append(Spec(name, "fp16", level=level))
-        key = f"placements {name} batch 1, level {level}, {other}"
+        key = f"placements {name} batch 1, level {level}, {others[-1]}"
         add("placements", key, 60, int8.placements, *specs)
     # By itself: 8.6 has never built a ConvTranspose between others in INT8, and tries for minutes.
     engine("placements", Spec("unet64", "int8", level=level, placement=PLACEMENTS[3]), 60)

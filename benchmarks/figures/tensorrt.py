@@ -27,6 +27,7 @@ from figures.parts import Json, Ratio, Section, cell, grid, in_words, joined
 KINDS = {"device": "on the device", "call": "call by call", "host": "NumPy to NumPy"}
 _MOST_LAYERS = 10
 _ONE_CALL = "one call"
+_AUTOTUNE = "max-autotune"
 _C1 = ("unet64", "resnet50")
 _PRECISIONS = ("fp32", "tf32", "fp16", "int8")
 
@@ -65,6 +66,7 @@ def headline(record: Json) -> str:
     """Return times on the device, every other side's over ours, and the precisions."""
     return joined(
         _compared(record, ("device",)),
+        _autotuned(record, ("device",)),
         in_words(ratios_of(record)),
         _precisions(steps_of(record)),
         _not_worth_it(steps_of(record)),
@@ -104,7 +106,8 @@ def _brief(side: Json) -> str:
 
 
 def _compared(record: Json, kinds: Sequence[str]) -> str:
-    pairs = {key: step for key, step in pairs_of(record).items() if not _is_one_call(step)}
+    alone = (_ONE_CALL, _AUTOTUNE)
+    pairs = {key: step for key, step in pairs_of(record).items() if not _has_way(step, alone)}
     ways = list(dict.fromkeys(way for step in pairs.values() for way in step["ratios"]))
     sides = ["ours, ms", "per second", "L2", *(f"{cell(way)} ÷ ours" for way in ways)]
     head = ["network", "timed", *sides] if len(kinds) > 1 else ["network", *sides]
@@ -120,8 +123,22 @@ def _compared(record: Json, kinds: Sequence[str]) -> str:
     return grid(head, lines)
 
 
-def _is_one_call(step: Json) -> bool:
-    return any(way.startswith(_ONE_CALL) for way in step["ratios"])
+def _autotuned(record: Json, kinds: Sequence[str]) -> str:
+    """Say how torch.compile fares when it may try all its kernels, which takes it minutes."""
+    said = []
+    for key, step in pairs_of(record).items():
+        for way in (way for way in step["ratios"] if way.startswith(_AUTOTUNE)):
+            times = (f"{_ratio(step, way, kind)} {KINDS[kind]}" for kind in kinds)
+            took = number(step["sides"][way].get("setup_seconds"))
+            said.append(
+                f'After {took} s of compiling, `torch.compile(mode="{_AUTOTUNE}")` takes this many '
+                f"times as long as ours: {', '.join(times)} ({_what(key)})."
+            )
+    return " ".join(said)
+
+
+def _has_way(step: Json, names: str | tuple[str, ...]) -> bool:
+    return any(way.startswith(names) for way in step["ratios"])
 
 
 def _what(key: str) -> str:
@@ -140,6 +157,7 @@ def full(record: Json) -> str:
     steps = steps_of(record)
     return joined(
         _compared(record, tuple(KINDS)),
+        _autotuned(record, tuple(KINDS)),
         in_words(ratios_of(record)),
         *(_titled(f"{name}, batch 1, frames per second", _c1(steps, name)) for name in _C1),
         _elsewhere(steps),
@@ -165,7 +183,8 @@ _BESIDE = (
     "The builds of this table shared the GPU (`--build-only`, a process per network): their times "
     "are not those of a build alone, and TensorRT's choice of kernels may be slightly worse. The "
     "UNet is at 16 instead of 64, where its last Concat would have 2^31 elements, one more than "
-    "TensorRT can number. The INT8 engines are of the placement *Concats' parts apart*, see below."
+    "TensorRT can number. Of the INT8 engines the UNet's at batch 1 is as shipped; the YOLO's at "
+    "batch 1 was built with *pools apart*, the others with *pools and Concats' parts apart*, below."
 )
 
 
@@ -212,7 +231,7 @@ def _c1(steps: dict[str, Json], network: str) -> str:
 
 def _elsewhere(steps: dict[str, Json]) -> str:
     """Say why one call takes longer than its engine, where it does."""
-    if not any(step.get("elsewhere") and _is_one_call(step) for step in steps.values()):
+    if not any(step.get("elsewhere") and _has_way(step, _ONE_CALL) for step in steps.values()):
         return ""
     return (
         "TensorRT was in another interpreter than PyTorch here: one call's tensors went to the "

@@ -30,12 +30,13 @@ SEED = 1000
 COUNTS = {"unet64": 16}
 COUNT = 32
 
-_POOLED = frozenset({"MaxPool"})
 _OTHERWISE: dict[str, Callable[[Dialect], Dialect]] = {
     "": lambda dialect: dialect,
-    "Concats' parts apart": lambda dialect: replace(dialect, joins=False),
-    "pooled on one scale": lambda dialect: replace(dialect, through=_POOLED),
-    "pooled, ConvTranspose too": lambda dialect: replace(dialect, through=_POOLED, compute=COMPUTE),
+    "pools apart": lambda dialect: replace(dialect, through=frozenset()),
+    "pools and Concats' parts apart": lambda dialect: replace(
+        dialect, through=frozenset(), joins=False
+    ),
+    "ConvTranspose too": lambda dialect: replace(dialect, compute=COMPUTE),
 }
 PLACEMENTS = tuple(_OTHERWISE)
 """How TensorRT's dialect could be otherwise; "": as it is shipped."""

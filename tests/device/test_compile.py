@@ -125,7 +125,9 @@ class OnTheGpu:
         if self.fails is not None:
             raise self.fails
         self.calls.append(stream)
-        with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
+        # For torch an external stream 0 is a new one, which the default stream doesn't wait for.
+        queue = torch.cuda.ExternalStream(stream) if stream else torch.cuda.default_stream()
+        with torch.cuda.stream(queue):
             x = torch.as_tensor(Seen(feed["image"]), device="cuda")
             y = torch.as_tensor(Seen(outputs["y:0"]), device="cuda")
             torch.add(2 * x, 1, out=y)

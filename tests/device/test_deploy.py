@@ -90,8 +90,10 @@ def test_fp32_on_both_is_verified_bundled_and_verified_again_elsewhere(command, 
         assert {"samples", "smallest", "largest"} <= set(cases)
         assert all(case["failures"] == [] for case in cases.values())
         assert item["certificate"]["latency"]["p50_ms"] > 0
-    times = {name: item["certificate"]["latency"]["p50_ms"] for name, item in found.items()}
-    assert result["chosen"] == min(times, key=times.get)
+    # Small networks are about equally fast on both: the second has to be shown to be faster.
+    (both,) = found[result["chosen"]]["certificate"]["choice"]
+    second = both["ratio_low"] > 1
+    assert result["chosen"] == list(found)[int(second)], both
     said = result["why"].split("; ")
     assert said[0].startswith(f"{result['chosen']}: ")
     (loser,) = set(found) - {result["chosen"]}

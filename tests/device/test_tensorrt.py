@@ -1,6 +1,7 @@
 """TensorRT on a real GPU. Not part of `make test`: `pytest tests/device -m device`.
 
-The target is `place.py`'s. What is expected comes from ONNX Runtime on the CPU.
+The target is `place.py`'s. What is expected comes from ONNX Runtime on the CPU. TensorRT chooses
+kernels by timing them: what asks which precision runs can fail where many tests share the GPU.
 """
 
 from __future__ import annotations
@@ -239,7 +240,7 @@ def test_the_timing_cache_of_a_build_is_loaded_by_the_next_or_the_log_says_why_n
     signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=8..16,w=8..16]")
     first, _ = both(models.convnet(), feeds, signature, extra=extra)
     again, _ = both(models.convnet(), feeds, signature, extra=extra)
-    assert not [line for line in first.log if "timing cache" in line]
+    assert not [line for line in first.log if "can't use the timing cache" in line]
     assert not [line for line in again.log if line.startswith("[E]")]
     assert len([line for line in again.log if "can't use the timing cache" in line]) <= 1
 
