@@ -16,12 +16,14 @@ class Tolerance:
     """The limit that an output is judged by.
 
     `metric` is "relative_l2" for floating outputs and "mismatch_share" (share of elements that
-    differ) for the others. `origin` says where the number comes from, in one sentence.
+    differ) for the others. `origin` says where the number comes from, in one sentence. `parts`:
+    what is on a much smaller scale than the rest of the output is judged by itself, too.
     """
 
     metric: Metric
     limit: float
     origin: str
+    parts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

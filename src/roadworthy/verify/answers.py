@@ -23,7 +23,7 @@ from roadworthy.core.reference import Oracle, Reference
 from roadworthy.core.signature import Answers, Array, Feed, dtype_name
 from roadworthy.verify.cases import Case
 from roadworthy.verify.metrics import compare_pair
-from roadworthy.verify.tolerance import is_floating
+from roadworthy.verify.tolerance import PARTS_NOISE, is_floating
 
 # FP64 is run on this many feeds per case at most, evenly spread, and not on cases whose inputs
 # are this many times the samples' size: the noise floor doesn't need them and they cost most.
@@ -150,12 +150,15 @@ class TrustedAnswers(Closing):
         cases: every case that the reference could compute, the samples first.
         noise: per output the worst FP32-against-FP64 difference seen (relative L2, or the share of
             differing elements); None where FP64 couldn't be had.
+        noisy_parts: outputs with a part on a smaller scale that FP32 itself knows too badly to
+            judge it in a reduced precision.
         notes: what was left out and why.
         seconds: time spent in the judge and in FP64, reported apart from the comparison.
     """
 
     cases: tuple[AnsweredCase, ...] = ()
     noise: dict[str, float | None] = field(default_factory=dict)
+    noisy_parts: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     _fine_failures: dict[str, int] = field(default_factory=dict, repr=False)
@@ -195,6 +198,11 @@ def trusted_answers(
     except BaseException:
         trusted.close()
         raise
+    trusted.notes += [
+        f"output {name!r} has a part of much smaller values than the rest that isn't judged by "
+        "itself: FP32's own noise is too large there"
+        for name in sorted(trusted.noisy_parts)
+    ]
     trusted.notes += [
         f"FP64 couldn't be had for {count} feeds: {reason}"
         for reason, count in trusted._fine_failures.items()
@@ -370,17 +378,26 @@ def _note_noise(trusted: TrustedAnswers, answers: Answers, finer: Answers) -> No
             trusted.noise.setdefault(output, None)
             continue
         known = trusted.noise.get(output)
-        trusted.noise[output] = max(known or 0.0, _difference(finer[output], array))
+        noise, of_parts = _differences(finer[output], array)
+        trusted.noise[output] = max(known or 0.0, noise)
+        if of_parts > PARTS_NOISE:
+            trusted.noisy_parts.add(output)
 
 
 def _difference(fine: Array, array: Array) -> float:
     """Return the noise of one FP32 output: relative L2, or the share of differing elements."""
+    return _differences(fine, array)[0]
+
+
+def _differences(fine: Array, array: Array) -> tuple[float, float]:
+    """Return the noise of one FP32 output, and that of its parts on smaller scales."""
     if fine.shape != array.shape:
-        return math.inf
+        return math.inf, math.inf
     if not is_floating(dtype_name(array.dtype)):
-        return compare_pair(fine.astype(array.dtype), array).mismatch_share
+        return compare_pair(fine.astype(array.dtype), array).mismatch_share, 0.0
     wide = np.complex128 if array.dtype.kind == "c" else np.float64
-    return compare_pair(fine.astype(wide), array.astype(wide)).relative_l2
+    found = compare_pair(fine.astype(wide), array.astype(wide))
+    return found.relative_l2, found.parts_l2
 
 
 def _store(trusted: TrustedAnswers, answers: Answers) -> dict[str, _Stored]:

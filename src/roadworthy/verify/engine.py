@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from roadworthy.backends.base import Engine
@@ -30,10 +31,12 @@ def tolerances(
         precision: what the engine was built in.
     """
     _, _, answers = next(trusted.cases[0].pairs())
-    return {
+    found = {
         name: tolerance_for(dtype_name(array.dtype), trusted.noise.get(name), depth, precision)
         for name, array in answers.items()
     }
+    noisy = {name: replace(found[name], parts=False) for name in trusted.noisy_parts}
+    return {**found, **noisy}
 
 
 def ignored(_text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from roadworthy.core.signature import Answers, Array, dtype_name
 from roadworthy.core.verdict import METRIC_NAMES, Metrics, OutputVerdict, Tolerance
 from roadworthy.verify.metrics import EQUAL, PairMetrics, compare_pair
+from roadworthy.verify.tolerance import PARTS_CEILING
 
 
 @dataclass
@@ -36,7 +37,8 @@ class OutputJudge:
             return
         pair = compare_pair(reference, answer)
         self._pairs.append((sample, pair))
-        self._failures += [f"sample {sample}: {text}" for text in _absolute_failures(pair)]
+        failures = [*_absolute_failures(pair), *_parts_failures(pair, self.tolerance)]
+        self._failures += [f"sample {sample}: {text}" for text in failures]
 
     def verdict(self) -> OutputVerdict:
         """Return the judgement over everything added; nothing added is a failure."""
@@ -86,6 +88,17 @@ def _absolute_failures(pair: PairMetrics) -> list[str]:
     elif pair.constant:
         found.append("constant, the reference isn't")
     return found
+
+
+def _parts_failures(pair: PairMetrics, tolerance: Tolerance) -> list[str]:
+    """What is lost on a smaller scale than the rest of the output, whose error hides it."""
+    # `not ≤` so that a NaN fails.
+    if not tolerance.parts or pair.parts_l2 <= PARTS_CEILING:
+        return []
+    return [
+        f"a part of much smaller values than the rest has relative L2 {pair.parts_l2:.3g}: more "
+        f"than {PARTS_CEILING} isn't the same network any more"
+    ]
 
 
 def judge_answers(

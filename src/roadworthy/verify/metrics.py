@@ -17,6 +17,9 @@ _SQUARE_LOW, _SQUARE_HIGH = 1e-140, 1e140
 # What fills masked places (-1e4, -1e9, the least number of the dtype): a value that the reference
 # holds several times, at least this large, and this many times larger than everything else.
 _FILL, _FILL_RATIO = 1e4, 1e3
+# What is this many times smaller than the rest of an output can be wrong throughout while the
+# output's relative L2 stays below any limit of a reduced precision. So few elements tell no size.
+_SCALES_APART, _FEW = 100.0, 16
 # A reference that varies by less than this share of its size (8 times FP32's eps) is constant.
 _ROUNDING = 2.0**-20
 
@@ -26,7 +29,8 @@ class PairMetrics:
     """The metrics of one array against one reference; see `core.verdict.Metrics`.
 
     The patterns tell what no tolerance may excuse: `nonfinite` counts values that are NaN or
-    infinite where the reference isn't the same, or the other way round.
+    infinite where the reference isn't the same, or the other way round. `parts_l2` is the largest
+    relative L2 of a part on a smaller scale than the rest (see `_parts_apart`), 0 without one.
     """
 
     mvre: float
@@ -39,6 +43,7 @@ class PairMetrics:
     nonfinite: int
     all_zero: bool
     constant: bool
+    parts_l2: float = 0.0
 
 
 EQUAL = PairMetrics(0.0, 0.0, 0.0, 1.0, math.inf, 0.0, True, 0, False, False)
@@ -68,7 +73,13 @@ def compare_pair(reference: Array, answer: Array) -> PairMetrics:
     with np.errstate(over="ignore", invalid="ignore"):
         whole = _compare_scaled(r, y)
         rest = _beside_fill(r)
-        return whole if rest is None else _worse(whole, _compare_scaled(r[rest], y[rest]))
+        if rest is not None:
+            return _worse(whole, _compare_scaled(r[rest], y[rest]))
+        parts = [
+            _compare_scaled(reference[part].reshape(-1), answer[part].reshape(-1)).relative_l2
+            for part in _parts_apart(reference)
+        ]
+        return replace(whole, parts_l2=max(parts, default=0.0))
 
 
 def _compare_scaled(r: Array, y: Array) -> PairMetrics:
@@ -95,6 +106,45 @@ def _beside_fill(r: Array) -> Array | None:
     if np.count_nonzero(~rest) < 2 or others == 0.0 or others * _FILL_RATIO > peak:
         return None
     return rest
+
+
+def _parts_apart(r: Array) -> list[tuple[slice | Array, ...]]:
+    """Return where a floating reference is on a smaller scale than at its largest.
+
+    Boxes in pixels beside confidences, say: slices of axis 1 or of the last one, sorted by their
+    RMS, are cut where one is `_SCALES_APART` times the one before. Outputs whose largest slice is
+    of size 1 are left alone: among probabilities the small ones are of no other kind. So are
+    slices of zeros, and everything where a slice has too few elements to have a size.
+    """
+    if r.dtype.kind in "biu":
+        return []
+    found: list[tuple[slice | Array, ...]] = []
+    for axis in sorted({1, r.ndim - 1} - {0, -1}) if r.ndim > 1 else ():
+        count = r.shape[axis]
+        if count < 2 or r.size < _FEW * count:
+            continue
+        sizes = _sizes(r, axis)
+        order = np.argsort(sizes)
+        order = order[sizes[order] > 0.0]
+        ranked = sizes[order]
+        if not ranked.size or not 1.0 < ranked[-1] < math.inf:
+            continue
+        cuts = np.flatnonzero(ranked[1:] >= _SCALES_APART * ranked[:-1]) + 1
+        before = (slice(None),) * axis
+        found += [(*before, np.sort(part)) for part in np.split(order, cuts)[:-1]]
+    return found
+
+
+def _sizes(r: Array, axis: int) -> Array:
+    """Return the RMS of every slice of an axis."""
+    count = r.shape[axis]
+    rows = r.reshape(math.prod(r.shape[:axis]), count, -1)
+    step = max(1, _BLOCK * len(rows) // r.size)
+    squares = np.zeros(count)
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step].astype(np.float64)
+        squares += np.einsum("abc,abc->b", block, block)
+    return np.asarray(np.sqrt(squares * count / r.size))
 
 
 def _worse(whole: PairMetrics, rest: PairMetrics) -> PairMetrics:

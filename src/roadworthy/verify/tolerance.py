@@ -45,6 +45,11 @@ LITERAL_FACTOR = 2.0
 # More than this (12 dB) isn't the same network any more, whatever its Q/DQ graph says.
 QUANTISED_CEILING = 0.25
 QUANTISED_MISMATCH = 0.1
+# A part on a smaller scale than the rest of its output (confidences beside pixels) is judged by
+# itself by the same measure: its error is lost in the whole's. But not where FP32 has this noise
+# there: FP16's roundoff is 2^13 times as large, and would come to that by itself.
+PARTS_CEILING = QUANTISED_CEILING
+PARTS_NOISE = PARTS_CEILING / 2**13
 # Where none of n elements differs, the share that would differ in many more may still be 3/n, at
 # 95 % confidence (rule of three; Hanley and Lippman-Hand, "If nothing goes wrong, is everything
 # all right?", JAMA 249(13), 1983): what a sample is too small to tell, it can't refuse for.
@@ -141,7 +146,8 @@ def ceiling(precision: str, metric: Metric) -> float:
 def quantised_ceiling(exact: Tolerance) -> Tolerance:
     """Return how far quantisation itself may move an output, by its FP32 tolerance."""
     limit = ceiling("int8", exact.metric)
-    return Tolerance(exact.metric, limit, "the most that quantisation may cost")
+    origin = "the most that quantisation may cost"
+    return Tolerance(exact.metric, limit, origin, exact.parts)
 
 
 def quantised_tolerance(literal: float, exact: Tolerance, elements: int | None = None) -> Tolerance:
@@ -168,7 +174,7 @@ def quantised_tolerance(literal: float, exact: Tolerance, elements: int | None =
     if limit <= exact.limit:
         return exact
     most = ceiling("int8", exact.metric)
-    return Tolerance(exact.metric, min(limit, most), f"{origin}; at most {most}")
+    return Tolerance(exact.metric, min(limit, most), f"{origin}; at most {most}", exact.parts)
 
 
 def is_floating(dtype: str) -> bool:

@@ -56,7 +56,7 @@ class Point:
         (frozenset({"c", "a", "b"}), ["a", "b", "c"]),
         (Point(np.float32(2), ("a",)), {"x": 2.0, "tags": ["a"]}),
         (Tolerance("relative_l2", math.inf, "o"),
-         {"metric": "relative_l2", "limit": "inf", "origin": "o"}),
+         {"metric": "relative_l2", "limit": "inf", "origin": "o", "parts": True}),
         (TensorSpec("x", "float32", (Dim("n"), 3)),
          {"name": "x", "dtype": "float32",
           "shape": [{"name": "n", "low": 1, "high": None, "step": 1}, 3]}),

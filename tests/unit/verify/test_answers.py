@@ -241,3 +241,18 @@ def test_the_noise_of_complex_numbers_is_of_both_parts() -> None:
     cases = plan_cases(ranged(perceptron(), "x[1,3]"), SAMPLES)
     with trusted_answers(Reference(imaginary, other, "source framework"), cases) as trusted:
         assert trusted.noise["y"] == pytest.approx(5**-0.5)
+
+
+def test_a_part_that_fp32_itself_does_not_know_is_not_judged_by_itself() -> None:
+    def lost_digits(feed: Feed) -> Answers:
+        x = feed["x"]
+        large = x.dtype.type(1e4)
+        return {"y": np.concatenate([x * large, (x + large) - large], axis=1)}
+
+    one, two = NumpyOracle(lost_digits), NumpyOracle(lost_digits, "float64")
+    signature = ranged(network("g (float[1,2,40] x) => (float[1,2,40] x2) { x2 = Neg(x) }"), "x")
+    cases = plan_cases(signature, Samples.of_arrays([{"x": normal(1, 2, 40)}]))
+    with trusted_answers(Reference(one, two, "source framework"), cases) as trusted:
+        assert trusted.noisy_parts == {"y"}
+        assert any("isn't judged by itself" in note for note in trusted.notes)
+        assert [limit.parts for limit in tolerances(trusted, 3, "fp16").values()] == [False]

@@ -226,3 +226,37 @@ def test_an_engine_that_refuses_an_allowed_size_has_failed() -> None:
     verdict = verdict_of(engine(model), ranged(perceptron(), DYNAMIC))
     failed = {case.case for case in verdict.cases if not case.passed}
     assert failed == {"odd", "largest", "batch"}
+
+
+HEAD = """g (float[1,64,3] x) => (float[1,64,6] y) {
+    b = Mul(x, pixels) s = Sigmoid(x) c = Mul(s, alive) y = Concat<axis = 2>(b, c) }"""
+
+
+def head_in_numpy(feed: Feed) -> Answers:
+    x = feed["x"]
+    return {"y": np.concatenate([x * x.dtype.type(4000), 1 / (1 + np.exp(-x))], axis=2)}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize(("alive", "passes"), [(1.0, True), (0.9, True), (0.0, False)])
+def test_a_detector_whose_confidences_died_fails(
+    precision: str, alive: float, passes: bool
+) -> None:
+    """Beside boxes in pixels they are a ten-thousandth of the output's norm."""
+    model = network(HEAD, {"pixels": np.float32([4000]), "alive": np.float32([alive])})
+    oracles = NumpyOracle(head_in_numpy), NumpyOracle(head_in_numpy, "float64")
+    candidate = engine(model)
+    rows = [{"x": normal(1, 64, 3, seed=seed)} for seed in range(2)]
+    cases = plan_cases(candidate.signature, Samples.of_arrays(rows))
+    with trusted_answers(Reference(*oracles, "source framework"), cases) as trusted:
+        limits = tolerances(trusted, 3, precision)
+        verdict = verify_engine(candidate, trusted.cases, limits)
+    error = verdict.worst_of("relative_l2")["y"]
+    assert error < 3e-4
+    if precision == "fp32":
+        assert verdict.passed is (alive == 1.0)
+    else:
+        assert error < limits["y"].limit
+        assert verdict.passed is passes, verdict.failures
+    said = any("much smaller values" in failure for failure in verdict.failures)
+    assert said is not passes

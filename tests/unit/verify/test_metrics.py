@@ -10,6 +10,7 @@ import pytest
 
 from roadworthy.core.signature import Array
 from roadworthy.verify.metrics import EQUAL, compare_pair
+from tests.models import normal
 
 NAN, INF = math.nan, math.inf
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
@@ -253,3 +254,50 @@ def test_what_is_no_fill_is_judged_as_one(right: list[float]) -> None:
     wrong = reference.copy()
     wrong[-1] += 1e-6
     assert compare_pair(reference, wrong).relative_l2 < 1e-5
+
+
+def detections(rows: int = 500) -> Array:
+    """Four edges of a box in pixels beside five confidences, as a YOLO's head gives them."""
+    rng = np.random.default_rng(0)
+    boxes, scores = rng.uniform(0, 640, (1, rows, 4)), rng.beta(0.2, 3, (1, rows, 5))
+    return np.concatenate([boxes, scores], axis=2).astype(np.float32)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)], ids=["last axis", "axis 1"])
+def test_confidences_beside_pixels_are_measured_by_themselves(order: tuple[int, ...]) -> None:
+    right = detections()
+    died, shuffled = right.copy(), right[..., [0, 8, 2, 5, 4, 3, 7, 6, 1]]
+    died[..., 4:] = 0
+    pair = compare_pair(right.transpose(order), died.transpose(order))
+    assert pair.relative_l2 < 2e-3
+    assert pair.parts_l2 == 1.0
+    mixed = shuffled.copy()
+    mixed[..., [1, 3, 7]] *= np.float32(0.75)
+    found = compare_pair(shuffled.transpose(order), mixed.transpose(order))
+    scores = [1, 3, 4, 6, 7]
+    lost = np.linalg.norm((shuffled - mixed)[..., scores]) / np.linalg.norm(shuffled[..., scores])
+    assert found.parts_l2 == pytest.approx(lost, rel=1e-6)
+    assert compare_pair(right, right * np.float32(1.001)).parts_l2 == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_three_scales_are_three_parts() -> None:
+    right = normal(1, 20, 3) * np.array([1e6, 1e3, 1.0], np.float32)
+    for column in range(3):
+        wrong = right.copy()
+        wrong[..., column] *= 2
+        assert compare_pair(right, wrong).parts_l2 == (0.0 if column == 0 else 1.0)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        np.ones((1, 3, 8, 8)) * np.array([0.9, 1e-6, 0.1]).reshape(1, 3, 1, 1),  # probabilities
+        np.array([[5.0, -3.0, 1e-4, 2.0]]),  # logits: one value has no size
+        np.ones((2, 40, 3)) * np.array([50.0, 0.0, 1.0]),  # nothing is in the one of zeros
+        np.arange(1.0, 4097.0).reshape(1, 64, 64),  # of many sizes, none far from the next
+    ],
+    ids=["probabilities", "logits", "zeros", "a ramp"],
+)
+def test_what_is_on_one_scale_is_one_part(right: Array) -> None:
+    wrong = right + np.float32(0.01)
+    assert compare_pair(right.astype(np.float32), wrong.astype(np.float32)).parts_l2 == 0.0
