@@ -293,7 +293,7 @@ def test_three_scales_are_three_parts() -> None:
     [
         np.ones((1, 3, 8, 8)) * np.array([0.9, 1e-6, 0.1]).reshape(1, 3, 1, 1),  # probabilities
         np.array([[5.0, -3.0, 1e-4, 2.0]]),  # logits: one value has no size
-        np.ones((2, 40, 3)) * np.array([50.0, 0.0, 1.0]),  # nothing is in the one of zeros
+        np.ones((2, 40, 3)) * np.array([5.0, 0.0, 1.0]),  # nothing is in the one of zeros
         np.arange(1.0, 4097.0).reshape(1, 64, 64),  # of many sizes, none far from the next
     ],
     ids=["probabilities", "logits", "zeros", "a ramp"],
