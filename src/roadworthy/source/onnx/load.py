@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,7 @@ def load_onnx(path: Path) -> ir.Model:
         make_dense(proto.graph)
         model = ir.from_proto(proto)
         _read_weights(model)
+        _name_apart(model)
     except Exception as error:  # as above
         raise _invalid(path, error) from error
     return model
@@ -88,6 +90,25 @@ def _read_weights(model: ir.Model) -> None:
         for value in graph.initializers.values():
             if value.const_value is not None:
                 value.const_value.numpy()
+
+
+def _name_apart(model: ir.Model) -> None:
+    """Give a node whose name another one has before it a new one: ONNX allows it, runtimes don't.
+
+    The first keeps its name, and so does every node that has one of its own or none.
+    """
+    nodes = [*model.graph.all_nodes()]
+    nodes += [node for function in model.functions.values() for node in function.all_nodes()]
+    taken = {node.name for node in nodes}
+    numbers: dict[str, Iterator[int]] = {}
+    for node in nodes:
+        name = node.name
+        if name in numbers:
+            node.name = next(
+                new for number in numbers[name] if (new := f"{name}_{number}") not in taken
+            )
+        elif name:
+            numbers[name] = itertools.count(1)
 
 
 def _invalid(path: Path, error: Exception) -> InputError:

@@ -329,3 +329,25 @@ def test_sparse_weights_are_there(tmp_path, linear):
     onnx.save(model, tmp_path / "sparse.onnx")
     loaded = load_onnx(tmp_path / "sparse.onnx")
     np.testing.assert_array_equal(loaded.graph.initializers["w"].const_value.numpy(), dense)
+
+
+TWINS = """g (float[2] x, bool go) => (float[2] y) {
+    [n] a = Abs(x)
+    [n] b = Add(a, a)
+    [n_1] c = Add(b, b)
+    [if] y = If(go) <
+        then_branch = t () => (float[2] d) { [n] e = Neg(c)  [own] d = Abs(e) },
+        else_branch = f () => (float[2] d) { [own] d = Identity(c) }
+    >
+}"""
+
+
+def test_nodes_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
+    """ONNX Runtime refuses two of one name in a graph; the first keeps it, as do unique ones."""
+    loaded = load_onnx(saved(tmp_path, proto(TWINS)))
+    names = [node.name for node in loaded.graph.all_nodes()]
+    assert sorted(names) == ["if", "n", "n_1", "n_2", "n_3", "own", "own_1"]
+    assert [node.name for node in loaded.graph] == ["n", "n_2", "n_1", "if"]
+    feed = {"x": np.array([1, -2], np.float32), "go": np.array(True)}
+    with engine(loaded).open() as session:
+        np.testing.assert_array_equal(session.run(feed)["y"], [4, 8])
