@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -184,24 +185,19 @@ def _threads(
     inputs = [feeds[0], feeds[1] if len(feeds) > 1 else _negated(feeds[0])]
     with engine.open() as alone:
         expected = [alone.run(feed) for feed in inputs]
-    results: list[list[Answers]] = [[], []]
-    errors: list[Exception] = []
+    over = threading.Event()
 
-    def work(index: int) -> None:
+    def work(feed: Feed) -> list[Answers]:
+        with engine.open() as session:
+            return [session.run(feed) for _ in range(_THREAD_RUNS) if not over.is_set()]
+
+    # A pool, not threads that are joined: Python 3.11 takes one whose join was interrupted for
+    # ended, and a runtime that still computes while the interpreter goes aborts the process.
+    with ThreadPoolExecutor(2) as pool:
         try:
-            with engine.open() as session:
-                results[index] = [session.run(inputs[index]) for _ in range(_THREAD_RUNS)]
-        # Whatever it is, it is raised again below: a thread of its own would lose it.
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+            results = [one.result() for one in [pool.submit(work, feed) for feed in inputs]]
+        finally:
+            over.set()
     for index in range(2):
         for answers in results[index]:
             passed, detail, _ = _compare(expected[index], answers, tolerances)

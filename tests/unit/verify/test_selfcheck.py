@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from signal import SIGINT, pthread_kill
+from threading import Semaphore, Thread, current_thread, main_thread
 
 import ml_dtypes
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 
 from roadworthy.core.signature import Array
 from roadworthy.core.verdict import SelfCheck, Tolerance
-from roadworthy.verify.selfcheck import _compare, self_checks
+from roadworthy.verify.selfcheck import _compare, _threads, self_checks
 from tests.models import engine, network, normal, ranged
 
 LIMIT = Tolerance("relative_l2", 1e-6, "measured")
@@ -46,6 +49,37 @@ def test_answers_that_are_thrown_like_dice_fail() -> None:
 
 def test_without_a_batch_axis_there_is_no_batch_to_check() -> None:
     assert "batch" not in checks("g (float[1, 4] x) => (float[1, 4] y) { y = Exp(x) }", ROWS)
+
+
+def test_an_interrupted_check_leaves_no_thread_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that still computes while the interpreter goes ends the process with an abort."""
+    begun, left = Semaphore(0), []
+
+    class Slow:
+        def __enter__(self) -> Slow:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            left.append(current_thread())
+
+        def run(self, feed: dict[str, Array]) -> dict[str, Array]:
+            if current_thread() is not main_thread():
+                begun.release()
+                time.sleep(0.3)
+            return feed
+
+    def interrupt() -> None:
+        for _ in range(2):
+            begun.acquire()
+        time.sleep(0.1)  # until the one that waits for them does so
+        pthread_kill(main_thread().ident or 0, SIGINT)
+
+    compiled = engine(network("g (float[n, 4] x) => (float[n, 4] y) { y = Exp(x) }"))
+    monkeypatch.setattr(type(compiled), "open", lambda self: Slow())
+    Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        _threads(compiled, ROWS, {"x": LIMIT})
+    assert len(left) == 3 and not any(one.is_alive() for one in left[1:])
 
 
 MEAN = """g (float[n, 4] x) => (float[n, 4] y) {
