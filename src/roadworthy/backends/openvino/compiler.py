@@ -15,6 +15,7 @@ from roadworthy.backends.openvino.exchange import Exchange
 from roadworthy.backends.openvino.names import name_origins
 from roadworthy.backends.openvino.options import OpenVinoOptions
 from roadworthy.backends.openvino.proof import proof_of
+from roadworthy.backends.openvino.squares import apart
 from roadworthy.backends.place import open_place, open_runner
 from roadworthy.backends.session import Session
 from roadworthy.core.cpus import usable_cpus
@@ -68,7 +69,7 @@ class OpenVinoBackend:
             raise UnavailableError(support.reason, where=str(target), remedy=support.remedy)
         Exchange(signature)
         with open_place(RUNTIME, target.where) as place:
-            built = place.build(to_files(model, "model.onnx"), spec, say)
+            built = place.build(to_files(apart(model), "model.onnx"), spec, say)
             fingerprint = place.describe(target.device)
         proof = proof_of(built.proof, built.files)
         return Engine(target, signature, built.files, options, fingerprint, built.log, proof)
