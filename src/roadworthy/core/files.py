@@ -22,6 +22,7 @@ from roadworthy.core.errors import UsageError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _PARTIAL = re.compile(r"^\.(?P<name>.+)\.(?P<pid>\d+)(-[0-9a-f]+)?\.partial$")
 # What carries our own pid may be another thread's, or that of a container which lives beside us.
 _STALE_SECONDS = 3600.0
@@ -37,8 +38,9 @@ def replacing_file(path: Path) -> Iterator[Path]:
     check_file(path)
     partial = _partial(path)
     try:
-        yield partial
-        _sync(partial)
+        with _naming(path):
+            yield partial
+            _sync(partial)
         partial.replace(path)
         _sync(path.parent)
     finally:
@@ -68,13 +70,25 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     partial = _partial(path)
     partial.mkdir()
     try:
-        yield partial
-        for item in sorted(partial.rglob("*")):
-            _sync(item)
+        with _naming(path):
+            yield partial
+            for item in sorted(partial.rglob("*")):
+                _sync(item)
         _exchange(partial, path)
         _sync(path.parent)
     finally:
         _remove(partial)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say of a full disk where it is full: the system doesn't when it is written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def cache_root() -> Path:

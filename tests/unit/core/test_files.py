@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -296,3 +297,12 @@ def test_kill_9_at_any_moment_leaves_the_old_or_the_new_whole(tmp_path: Path) ->
         pass
     write_text(tmp_path / "file", "")
     assert names(tmp_path) == ["bundle", "file"]
+
+
+@pytest.mark.parametrize("replacing", [replacing_file, replacing_folder])
+def test_a_full_disk_is_told_by_the_place_that_is_full(replacing, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    with pytest.raises(OSError, match="No space") as caught, replacing(place):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(place)
+    assert list(tmp_path.iterdir()) == []
