@@ -105,19 +105,20 @@ SKIP = (
 PARTS = {"k1": normal(16, 16, 1, 1), "k2": normal(16, 16, 1, 1)}
 
 
-def joined(inner: str, channels: int, through: str = "MaxPool") -> Placement:
+def joined(inner: str, channels: int, **otherwise) -> Placement:
     weights = PARTS | ENDS | {"k3": normal(16, channels, 1, 1)}
-    dialect = replace(dialect_for("tensorrt"), through=frozenset(filter(None, [through])))
+    dialect = replace(dialect_for("tensorrt"), **otherwise)
     return place(named(network(around(inner), weights)), dialect)
 
 
-def test_parts_and_whole_of_a_concat_have_one_scale_for_tensorrt() -> None:
-    found = joined(SKIP + "b = Conv(c, k3)", 32, through="")
+def test_a_part_that_a_pool_in_float_reads_has_no_scale() -> None:
+    found = joined(SKIP + "b = Conv(c, k3)", 32, through=frozenset())
     assert scale_source("q", found) == "c"
     assert "p" not in found.activations, "the pool, in float, is to read it exactly"
 
 
-def test_a_part_that_is_handed_on_in_int8_shares_the_scale_too() -> None:
+def test_a_unets_skip_connection_has_one_scale_for_tensorrt() -> None:
+    """Pool and Concat read the same INT8: the convolution before them needs give no floats."""
     found = joined(SKIP + "b = Conv(c, k3)", 32)
     assert {"p", "m", "q", "c"} <= set(found.activations)
     assert {scale_source(name, found) for name in ("p", "m", "q", "c")} == {"c"}
