@@ -112,28 +112,26 @@ def _beside_fill(r: Array) -> Array | None:
 def _parts_apart(r: Array) -> list[tuple[slice | Array, ...]]:
     """Return where a floating reference is on a smaller scale than at its largest.
 
-    Boxes in pixels beside confidences, say: slices of axis 1 or of the last one, sorted by their
-    RMS, are cut where one is `_SCALES_APART` times the one before. Outputs whose largest slice is
-    of size 1 are left alone: among probabilities the small ones are of no other kind. So are
-    slices of zeros, and everything where a slice has too few elements to have a size.
+    Boxes in pixels beside confidences, say: slices, sorted by their RMS, are cut where one is
+    `_SCALES_APART` times the one before. They are of axis 1 or the last one, whichever is shorter:
+    features are, beside anchors, tokens or pixels. Outputs whose largest slice is of size 1 are
+    left alone: among probabilities the small ones are of no other kind. So are slices of zeros, and
+    everything where a slice has too few elements to have a size.
     """
-    if r.dtype.kind in "biu":
+    if r.dtype.kind in "biu" or r.ndim < 2:
         return []
-    found: list[tuple[slice | Array, ...]] = []
-    for axis in sorted({1, r.ndim - 1} - {0, -1}) if r.ndim > 1 else ():
-        count = r.shape[axis]
-        if count < 2 or r.size < _FEW * count:
-            continue
-        sizes = _sizes(r, axis)
-        order = np.argsort(sizes)
-        order = order[sizes[order] > 0.0]
-        ranked = sizes[order]
-        if not ranked.size or not 1.0 < ranked[-1] < math.inf:
-            continue
-        cuts = np.flatnonzero(ranked[1:] >= _SCALES_APART * ranked[:-1]) + 1
-        before = (slice(None),) * axis
-        found += [(*before, np.sort(part)) for part in np.split(order, cuts)[:-1]]
-    return found
+    axis = 1 if r.shape[1] <= r.shape[-1] else r.ndim - 1
+    if r.shape[axis] < 2 or r.size < _FEW * r.shape[axis]:
+        return []
+    sizes = _sizes(r, axis)
+    order = np.argsort(sizes)
+    order = order[sizes[order] > 0.0]
+    ranked = sizes[order]
+    if not ranked.size or not 1.0 < ranked[-1] < math.inf:
+        return []
+    cuts = np.flatnonzero(ranked[1:] >= _SCALES_APART * ranked[:-1]) + 1
+    before = (slice(None),) * axis
+    return [(*before, np.sort(part)) for part in np.split(order, cuts)[:-1]]
 
 
 def _sizes(r: Array, axis: int) -> Array:

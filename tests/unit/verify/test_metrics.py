@@ -295,8 +295,9 @@ def test_three_scales_are_three_parts() -> None:
         np.array([[5.0, -3.0, 1e-4, 2.0]]),  # logits: one value has no size
         np.ones((2, 40, 3)) * np.array([5.0, 0.0, 1.0]),  # nothing is in the one of zeros
         np.arange(1.0, 4097.0).reshape(1, 64, 64),  # of many sizes, none far from the next
+        np.ones((1, 2, 64, 64)) * np.where(np.arange(64) < 9, 0.01, 5.0),  # columns of a picture
     ],
-    ids=["probabilities", "logits", "zeros", "a ramp"],
+    ids=["probabilities", "logits", "zeros", "a ramp", "columns"],
 )
 def test_what_is_on_one_scale_is_one_part(right: Array) -> None:
     wrong = right + np.float32(0.01)
