@@ -58,6 +58,7 @@ def test_the_contract_says_how_to_call_it_and_how_it_was_verified(bundle, tmp_pa
         "metric": "relative_l2",
         "limit": 1e-5,
         "origin": "8 × the noise of the reference",
+        "parts": True,
     }
 
 
