@@ -124,12 +124,11 @@ class Bundle:
 
     def certificate(self, target: str | None = None) -> Mapping[str, Any]:
         """Return an engine's certificate as JSON; arguments and errors as of `record`."""
-        return _certificate(self, self.record(target))
+        return _certificate(self, self.record(target))[0]
 
     def evidence(self, target: str | None = None) -> Certificate:
         """Return an engine's certificate as checked types; arguments and errors as of `record`."""
-        where = self._where(self.record(target).certificate)
-        return read_certificate(self.certificate(target), where)
+        return _certificate(self, self.record(target))[1]
 
     def cases(self) -> Iterator[tuple[CaseRecord, list[CaseData]]]:
         """Yield every case with its samples, one case in memory at a time.
@@ -282,7 +281,8 @@ def _log(bundle: Bundle, record: EngineRecord) -> tuple[str, ...]:
     return tuple(text.removesuffix("\n").split("\n"))
 
 
-def _certificate(bundle: Bundle, record: EngineRecord) -> dict[str, Any]:
+def _certificate(bundle: Bundle, record: EngineRecord) -> tuple[dict[str, Any], Certificate]:
+    """Return it as JSON and as checked types; the manifest must say the same of the engine."""
     where = f"{bundle.path}: {record.certificate}"
     data = load_object(bundle.read(record.certificate), where)
     read = read_certificate(data, where)
@@ -292,4 +292,4 @@ def _certificate(bundle: Bundle, record: EngineRecord) -> dict[str, Any]:
             f"(verified: {str(record.verified).lower()})",
             where,
         )
-    return data
+    return data, read

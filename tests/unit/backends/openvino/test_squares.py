@@ -23,7 +23,6 @@ CONSTANT = """g (float[1, 2] x) => (float[1, 2] y) {
 
 @pytest.mark.parametrize("graph", [GEMM, TRANSPOSE], ids=["Gemm", "Transpose"])
 def test_openvino_tells_a_matrix_from_its_transpose(graph: str) -> None:
-    pytest.importorskip("openvino")
     model = network(graph, {"w": W})
     engine = find("openvino").compile(model, signature_of(model), Target("openvino"), PLAIN)
     with engine.open() as session:
@@ -34,7 +33,6 @@ def test_openvino_tells_a_matrix_from_its_transpose(graph: str) -> None:
 def test_a_constant_is_a_weight_too_and_names_stay_apart() -> None:
     copied = apart(network(CONSTANT))
     assert list(copied.graph.initializers) == ["k_transposed_"]
-    pytest.importorskip("openvino")
     engine = find("openvino").compile(copied, signature_of(copied), Target("openvino"), PLAIN)
     k = np.array([[1, 2], [3, 4]], np.float32)
     with engine.open() as session:
