@@ -8,6 +8,7 @@ from typing import Any
 from chart import (
     C1_HEAD,
     C4_HEAD,
+    GAIN,
     batch_table,
     batches,
     c1_rows,
@@ -20,6 +21,7 @@ from chart import (
     reason,
     told,
 )
+from h200.record import BESIDE
 
 from figures.parts import Json, Ratio, Section, cell, grid, in_words, joined
 
@@ -64,6 +66,8 @@ def ratios_of(record: Json) -> Iterator[tuple[str, Ratio]]:
 
 def headline(record: Json) -> str:
     """Return times on the device, every other side's over ours, and the precisions."""
+    steps = steps_of(record)
+    record = {**record, "steps": {key: steps[key] for key in steps if not key.endswith(BESIDE)}}
     return joined(
         _compared(record, ("device",)),
         _autotuned(record, ("device",)),
@@ -74,12 +78,12 @@ def headline(record: Json) -> str:
 
 
 def _not_worth_it(steps: dict[str, Json]) -> str:
-    """Name the lines on which INT8 is slower than FP16, or not told apart from it."""
+    """Name the lines on which INT8 is slower than FP16, or hardly quicker."""
     found = []
     for step in steps.values():
         ratio = over(step["sides"], "int8", "fp16") if step.get("precisions") else None
-        if ratio is not None and ratio[1] <= 1.0:
-            what = "slower" if Ratio(*ratio).is_slower else "not told apart"
+        if ratio is not None and ratio[1] <= GAIN:
+            what = "slower" if Ratio(*ratio).is_slower else "less than 1 %"
             found.append(f"{cell(step['network'])}, batch {step['batch']} ({what})")
     if not found:
         return ""
@@ -179,18 +183,17 @@ def full(record: Json) -> str:
 
 
 # What the table of precisions can't say itself.
-_BESIDE = (
-    "The builds of this table shared the GPU (`--build-only`, a process per network): their times "
+_BUILT = (
+    "The builds of this table shared the GPU (`--build-only`, a process per engine): their times "
     "are not those of a build alone, and TensorRT's choice of kernels may be slightly worse. The "
     "UNet is at 16 instead of 64, where its last Concat would have 2^31 elements, one more than "
-    "TensorRT can number. Of the INT8 engines the UNet's at batch 1 is as shipped; the YOLO's at "
-    "batch 1 was built with *pools apart*, the others with *pools and Concats' parts apart*, below."
+    "TensorRT can number."
 )
 
 
 def _precisions_full(steps: dict[str, Json]) -> str:
     table = _c4(steps)
-    return joined(table, _BESIDE) if table else ""
+    return joined(table, _BUILT) if table else ""
 
 
 _COPIES = (

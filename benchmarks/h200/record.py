@@ -15,6 +15,9 @@ from roadworthy.core.errors import RoadworthyError
 from roadworthy.core.files import write_text
 from roadworthy.core.jsonable import dumps
 
+BESIDE = ", beside other work"
+"""Ends the name of a step that was recorded again while the machine did something else too."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -108,6 +111,12 @@ class Record:
             self.say(f"{name}: {time.monotonic() - began:.1f} s")
         return self._ended(failed, left_out)
 
+    def _name(self, key: str) -> str:
+        """Return where a result goes: what a quiet machine gave isn't replaced by a busy one's."""
+        before = self.steps.get(key, {"error": "none"})
+        quiet = "error" not in before and "also_running" not in before
+        return f"{key}{BESIDE}" if self._also and quiet else key
+
     def _done(self, step: Step) -> bool:
         began = time.monotonic()
         try:
@@ -117,7 +126,7 @@ class Record:
         except Exception as error:  # one step's fault must not lose the others' results
             found = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
         found["wall_seconds"] = round(time.monotonic() - began, 1)
-        self.steps[step.key] = {"part": step.part, **found, **self._also}
+        self.steps[self._name(step.key)] = {"part": step.part, **found, **self._also}
         known = {"recorded": date.today().isoformat(), "machine": self.machine}
         write_text(self._path, dumps({**known, "steps": self.steps}))
         if "error" in found:
