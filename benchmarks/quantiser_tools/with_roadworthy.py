@@ -10,7 +10,7 @@ from roadworthy.core.samples import load_samples
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision.dialect import dialect_for
 from roadworthy.precision.placement import place
-from roadworthy.precision.quantize import named, observe, quantize, split
+from roadworthy.precision.quantize import judges_for, named, observe, quantize, split
 
 
 def silent(_what: str, _share: float) -> None:
@@ -25,10 +25,11 @@ def main() -> None:
     common.sample_files(asked.samples, asked.count)
     samples = load_samples(asked.samples, None, asked.input)[: asked.count]
     dialect = dialect_for(asked.dialect, cpu_features())
-    parts = split(samples)
+    placements = [place(model, dialect)]
+    parts = split(samples, judges_for(model, placements, asked.method))
     calibration = observe(
         model,
-        [place(model, dialect)],
+        placements,
         parts.seen,
         method=asked.method,
         threads=asked.threads,

@@ -56,14 +56,19 @@ class _Running:
             self._add(array.astype(np.float64, copy=False).ravel())
 
     def _add(self, values: Array) -> None:
-        finite = values[np.isfinite(values)]
-        self.magnitudes.append(float(np.abs(finite).max()) if finite.size else 0.0)
-        if finite.size:
-            self.low = min(self.low, float(finite.min()))
-            self.high = max(self.high, float(finite.max()))
-            self.count += finite.size
-            self.total += float(finite.sum())
-            self.squares += float(np.einsum("i,i->", finite, finite))
+        low, high = (values.min(), values.max()) if values.size else (np.nan, np.nan)
+        # NaN comes through both, an infinity through one: all are finite where these two are.
+        if not (np.isfinite(low) and np.isfinite(high)):
+            values = values[np.isfinite(values)]
+            if values.size == 0:
+                self.magnitudes.append(0.0)
+                return
+            low, high = values.min(), values.max()
+        self.magnitudes.append(float(max(-low, high)))
+        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+        self.count += values.size
+        self.total += float(values.sum())
+        self.squares += float(np.einsum("i,i->", values, values))
 
     def range_of(self, name: str) -> InputRange:
         mean = self.total / self.count if self.count else 0.0
@@ -91,8 +96,7 @@ def account_and_outliers(
         samples.append(sample)
         for name in sorted(feed):
             array = np.asarray(feed[name])
-            digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
-            digest.update(_content(array))
+            _digest_into(digest, name, array)
             if array.dtype.kind in "biuf":
                 running.setdefault(name, _Running(dtype_name(array.dtype))).add(array)
                 findings += _suspicions(sample, name, array)
@@ -110,6 +114,20 @@ def account_and_outliers(
         findings=tuple(findings),
     )
     return account, outliers
+
+
+def digest_of(feeds: Iterable[Feed]) -> str:
+    """Return the digest that the account of these feeds has, and nothing else of it."""
+    digest = hashlib.sha256()
+    for feed in feeds:
+        for name in sorted(feed):
+            _digest_into(digest, name, np.asarray(feed[name]))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _digest_into(digest: hashlib._Hash, name: str, array: Array) -> None:
+    digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+    digest.update(_content(array))
 
 
 def _content(array: Array) -> bytes:

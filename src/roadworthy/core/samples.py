@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from roadworthy.core.account import SamplesAccount, account_and_outliers
+from roadworthy.core.account import SamplesAccount, account_and_outliers, digest_of
 from roadworthy.core.errors import InputError, SamplesError
 from roadworthy.core.npz import Stack, open_npz, read_npy, read_npz
 from roadworthy.core.signature import Array, Dim, Feed, Signature
@@ -84,6 +84,11 @@ class Samples(Sequence[Feed]):
     def account(self) -> SamplesAccount:
         """Read every sample once and tell what they are: digest, ranges, suspicious ones."""
         return self._read()[0]
+
+    @property
+    def digest(self) -> str:
+        """The account's digest of all values, without the rest of it where that isn't known."""
+        return self._read()[0].digest if self._account is not None else digest_of(self)
 
     def outliers(self) -> Mapping[int, str]:
         """Return the samples that are far beyond the median one, by their place, and in words."""

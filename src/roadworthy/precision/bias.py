@@ -75,8 +75,9 @@ def corrections(
             # Calibration has left such a sample out, and named it.
             if unfit(feed):
                 continue
-            for name, values in network.run(feed):
-                means[name].append(values.astype(np.float64))
+            for shown in network.run(feed):
+                for name, values in shown.items():
+                    means[name].append(values.astype(np.float64))
     shifts = {twins.shifts[name]: _mean(rows) for name, rows in means.items() if rows}
     return tuple(
         Correction(biased.node, biased.tensor, tuple(map(float, -shift)))

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from roadworthy.core.errors import InputError, UsageError
+from roadworthy.core.errors import CompileError, InputError, UsageError
 from roadworthy.core.samples import Samples
-from roadworthy.core.signature import Feed
+from roadworthy.core.signature import Array, Feed
 from roadworthy.precision.observe import Observed
+from roadworthy.precision.reduced import ReducedNetwork
 from roadworthy.precision.segments import SegmentedNetwork
 from roadworthy.precision.typed import graph_values
 from roadworthy.precision.unfinished import Unfinished, begun
@@ -163,7 +167,7 @@ def calibrate(
         )
     state = begun(model, samples, tensors, histograms=histograms, keep=keep)
     started = saved = time.monotonic()
-    with SegmentedNetwork(model, tensors, threads) as network:
+    with _Watched(model, state.tensors, threads, whole=not histograms) as network:
         for index in range(state.done, len(samples)):
             progress("calibrate", index / len(samples))
             _take(state, network, samples.items[index].name, samples[index])
@@ -203,15 +207,78 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _take(state: Unfinished, network: SegmentedNetwork, name: str, feed: Feed) -> None:
+def _take(state: Unfinished, network: _Watched, name: str, feed: Feed) -> None:
     """Run one sample, or leave it out and say why."""
     reason = unfit(feed)
     if reason:
         state.skipped[name] = reason
     else:
-        for tensor, values in network.run(feed):
-            state.tensors[tensor].add(values, name)
+        network.run(feed, name)
     state.done += 1
+
+
+class _Watched:
+    """A network whose tensors are observed as it runs. Use in a `with` block."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        tensors: Mapping[str, Observed],
+        threads: int | None,
+        *,
+        whole: bool,
+    ) -> None:
+        """`whole`: ranges are enough, so run it in one piece where that can be."""
+        self._model, self._tensors, self._threads = model, tensors, threads
+        self._stack = ExitStack()
+        self._reduced = self._in_one_piece() if whole else None
+        self._cut: SegmentedNetwork | None = None
+
+    def __enter__(self) -> Self:
+        self._beside = self._stack.enter_context(ThreadPoolExecutor(1))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def _in_one_piece(self) -> ReducedNetwork | None:
+        axes = {name: seen.axis for name, seen in self._tensors.items()}
+        try:
+            return self._stack.enter_context(ReducedNetwork(self._model, axes, self._threads))
+        except CompileError:
+            # Whatever is wrong with the network itself shows in its pieces too.
+            return None
+
+    def run(self, feed: Feed, sample: str) -> None:
+        """Run one sample and observe what is computed."""
+        extents = self._reduced.run(feed) if self._reduced is not None else None
+        if extents is None:
+            self._look(feed, sample)
+            return
+        for name, extent in extents.items():
+            self._tensors[name].add_range(extent.low, extent.high, extent.count, sample)
+
+    def _look(self, feed: Feed, sample: str) -> None:
+        """Observe every value, of one segment while the next is computed."""
+        if self._cut is None:
+            network = SegmentedNetwork(self._model, list(self._tensors), self._threads)
+            self._cut = self._stack.enter_context(network)
+        observing: Future[None] | None = None
+        for shown in self._cut.run(feed):
+            if observing is not None:
+                observing.result()
+            observing = self._beside.submit(self._observe, shown, sample)
+        if observing is not None:
+            observing.result()
+
+    def _observe(self, shown: Mapping[str, Array], sample: str) -> None:
+        for name, values in shown.items():
+            self._tensors[name].add(values, sample)
 
 
 def unfit(feed: Feed) -> str | None:

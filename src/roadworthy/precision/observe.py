@@ -69,12 +69,27 @@ class Observed:
             if good.size == 0:
                 return
             values, low, high = good, float(good.min()), float(good.max())
-        magnitude = max(abs(low), abs(high))
-        self.low, self.high = min(self.low, low), max(self.high, high)
-        self.count += values.size
-        self._name(magnitude, sample)
+        self._take(low, high, values.size, sample)
         if self.histogram is not None:
-            self.histogram.add(values, magnitude)
+            self.histogram.add(values, max(abs(low), abs(high)))
+
+    def add_range(self, low: Array, high: Array, count: int, sample: str) -> None:
+        """Take one sample's range where it is all that is wanted: there is no histogram.
+
+        Args:
+            low: the smallest value, finite, float32: of shape (channels,), or () without channels.
+            high: the largest.
+            count: how many values there are, all finite; at least one.
+            sample: its name.
+        """
+        if low.ndim:
+            self._keep_channels(low, high)
+        self._take(float(low.min()), float(high.max()), count, sample)
+
+    def _take(self, low: float, high: float, count: int, sample: str) -> None:
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.count += count
+        self._name(max(abs(low), abs(high)), sample)
 
     def _channels(self, values: Array) -> tuple[float, float]:
         """Return the range, keeping it per channel where there are channels."""
@@ -87,6 +102,10 @@ class Observed:
             # One odd pixel says nothing about its channel.
             good = np.where(np.isfinite(values), values, np.float32(np.nan))
             low, high = _by_channel(good, self.axis, np.fmin, np.fmax)
+        self._keep_channels(low, high)
+        return whole
+
+    def _keep_channels(self, low: Array, high: Array) -> None:
         if self.channel_low is None or self.channel_high is None:
             self.channel_low, self.channel_high = low, high
         elif self.channel_low.shape == low.shape:
@@ -96,7 +115,6 @@ class Observed:
             # An axis whose size varies, such as time, is none of channels. Empty for good: which
             # sample came first must not matter.
             self.channel_low = self.channel_high = np.empty(0, np.float32)
-        return whole
 
     def _name(self, magnitude: float, sample: str) -> None:
         # From 1/2 on, below 1: exact, so that it is the same everywhere.

@@ -88,27 +88,26 @@ class SegmentedNetwork:
         self._runners.clear()
         self._stack.close()
 
-    def run(self, feed: Feed) -> Iterator[tuple[str, Array]]:
-        """Yield (name, values) of every tensor asked for, in the order in which they are computed.
+    def run(self, feed: Feed) -> Iterator[dict[str, Array]]:
+        """Yield the tensors asked for, by name, as they are computed: those of a segment together.
 
-        Values are the caller's until it asks for the next; then they may go.
+        The values are the caller's.
 
         Raises:
             RunError: ONNX Runtime failed.
         """
         live: dict[str, Array] = dict(feed)
-        for name in feed:
-            if name in self._tensors:
-                yield name, live[name]
+        yield self._shown(live)
         for segment, runner in zip(self._segments, self._runners, strict=True):
             made = runner.run({name: live[name] for name in segment.inputs})
             live |= made
-            for name in segment.outputs:
-                if name in self._tensors:
-                    yield name, made[name]
+            yield self._shown(made)
             made.clear()
             for name in segment.ends:
                 live.pop(name, None)
+
+    def _shown(self, values: Feed) -> dict[str, Array]:
+        return {name: array for name, array in values.items() if name in self._tensors}
 
 
 def cut(model: ir.Model, tensors: frozenset[str]) -> list[Segment]:

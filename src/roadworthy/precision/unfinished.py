@@ -40,7 +40,7 @@ def begun(
     head = {
         "schema": SCHEMA,
         "model": digest(to_files(model, "model.onnx")),
-        "samples": samples.account().digest,
+        "samples": samples.digest,
         "tensors": sorted(tensors),
         "axes": _axes(model, tensors),
         "histograms": histograms,

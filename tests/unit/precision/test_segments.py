@@ -85,7 +85,7 @@ NETWORKS["function"] = with_function()
 
 def shown(model: onnx.ModelProto, feed: Feed, names: list[str]) -> dict[str, np.ndarray]:
     with SegmentedNetwork(ir.from_proto(model), names, threads=1) as net:
-        found = [(name, array.copy()) for name, array in net.run(feed)]
+        found = [(name, array) for together in net.run(feed) for name, array in together.items()]
     assert len(found) == len({name for name, _ in found}), "a tensor was shown twice"
     return dict(found)
 
@@ -166,7 +166,8 @@ def test_sizes_may_change_from_run_to_run() -> None:
     with SegmentedNetwork(ir.from_proto(model), names, threads=1) as net:
         for shape in ((1, 8, 4, 4), (3, 8, 7, 5), (2, 8, 4, 9)):
             feed = {"x": normal(*shape)}
-            assert_alike(dict(net.run(feed)), every_tensor(model, feed, names), str(shape))
+            found = {name: array for together in net.run(feed) for name, array in together.items()}
+            assert_alike(found, every_tensor(model, feed, names), str(shape))
 
 
 def test_an_input_of_the_network_is_shown_first() -> None:
@@ -174,8 +175,8 @@ def test_an_input_of_the_network_is_shown_first() -> None:
     feed = {"x": normal(3, 4)}
     with SegmentedNetwork(ir.from_proto(model), ["d", "x", "y"], threads=1) as net:
         found = list(net.run(feed))
-    assert [name for name, _ in found] == ["x", "d", "y"]
-    assert found[0][1] is feed["x"]
+    assert [name for together in found for name in together] == ["x", "d", "y"]
+    assert found[0]["x"] is feed["x"]
 
 
 def test_the_model_is_left_as_it_is() -> None:
@@ -208,8 +209,8 @@ def test_what_nobody_needs_any_more_is_gone(monkeypatch) -> None:
     living: list[weakref.ref] = []
     most = 0
     with SegmentedNetwork(model, [f"t{i + 1}" for i in range(12)], threads=1) as net:
-        for _, values in net.run({"t0": normal(4, 4)}):
-            living.append(weakref.ref(values))
+        for together in net.run({"t0": normal(4, 4)}):
+            living += map(weakref.ref, together.values())
             gc.collect()
             most = max(most, sum(item() is not None for item in living))
     assert len(living) == 12
