@@ -8,9 +8,10 @@ for all. Every run is a process of its own, after another, with all usable proce
 is the resident memory of its process tree (VmHWM), everything counted, imports and model too; a run
 that reaches the limit is killed, and larger ones aren't tried. `seconds` is the whole process,
 `work_seconds` without the imports. ONNX Runtime's plain FP32 inference of all the samples is shown
-as what nobody can go below ("none"). Machines drift: where kinds are compared, ours and the
-quickest other take turns again, `--rounds` times in all, and medians count. NNCF corrects biases on
-top of its statistics; "auto" (ours) tries four methods on samples that were held back.
+as what nobody can go below ("none"). Machines drift: ours and the quickest others of a kind take
+turns again where they are near each other, `--rounds` times in all, and medians count. NNCF
+corrects biases on top of its statistics; "auto" (ours) tries four methods on samples that were held
+back.
 
 Aims: our peak is flat in the number of samples, and the lowest; our time is at most the fastest
 other's for the same kind of method. It exits 5 where one isn't met.
@@ -49,6 +50,10 @@ RUNS: dict[tuple[str, str], str | None] = {
     ("roadworthy", "auto"): None,
 }
 MEASURED = ("seconds", "work_seconds", "peak_bytes", "calibration_seconds")
+NEAR = 1.15
+"""Others that took so many times as long as the quickest race too: their order may be chance."""
+BEYOND_DOUBT = 1.5
+"""Who took so many times as long as ours needn't run again."""
 FLAT = 1.05
 """Peak with the most samples over peak with the fewest: up to this it counts as flat."""
 
@@ -95,7 +100,7 @@ def measure(
 def race(
     case: cases.Exported, folder: Path, limits: Limits, rows: list[Row], rounds: int
 ) -> Iterator[Row]:
-    """Run ours and the quickest other of each kind and number of samples again, in turns.
+    """Run ours and the quickest others of each kind and number of samples again, in turns.
 
     Each such row gets `runs`, and its figures become their medians. It is yielded then.
     """
@@ -108,16 +113,19 @@ def race(
             for row in done
             if row["tool"] != "roadworthy" and all(row[key] == ours[key] for key in alike)
         ]
-        pair = [ours, min(others, key=lambda row: float(row["seconds"]))] if others else [ours]
-        runs: list[list[Row]] = [[dict(row)] for row in pair]
+        quickest = min((row["seconds"] for row in others), default=0.0)
+        most = min(NEAR * quickest, BEYOND_DOUBT * ours["seconds"])
+        near = [row for row in others if row["seconds"] <= most and "runs" not in row]
+        racing = [ours, *near]
+        runs: list[list[Row]] = [[dict(row)] for row in racing]
         for _ in range(rounds - 1):
-            for row, taken in zip(pair, runs, strict=True):
+            for row, taken in zip(racing, runs, strict=True):
                 out, count = folder / "int8.onnx", row["samples"]
                 tool, method, samples = TOOLS[row["tool"]], row["method"], folder / "samples"
                 taken.append(
                     run_tool(tool, method, case.file, samples, count, out, limits, *options)
                 )
-        for row, taken in zip(pair, runs, strict=True):
+        for row, taken in zip(racing, runs, strict=True):
             good = [one for one in taken if one["outcome"] == "done"]
             row["runs"] = [{key: one[key] for key in MEASURED if key in one} for one in good]
             for key in MEASURED:

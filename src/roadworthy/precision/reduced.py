@@ -85,6 +85,8 @@ class ReducedNetwork:
     def __enter__(self) -> Self:
         """Open the session; raises CompileError where ONNX Runtime refuses it."""
         files = {"reduced.onnx": self._model.SerializeToString()}
+        # The session has its weights: once is enough.
+        self._model.Clear()
         self._runner = Here(RUNTIME).open(files, self._spec)
         self._stack.callback(self._runner.close)
         return self

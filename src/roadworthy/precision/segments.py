@@ -71,6 +71,8 @@ class SegmentedNetwork:
         try:
             for segment in self._segments:
                 content = segment.model.SerializeToString()
+                # The session has its weights: once is enough.
+                segment.model.Clear()
                 runner = place.open({"segment.onnx": content}, spec)
                 self._stack.callback(runner.close)
                 self._runners.append(runner)

@@ -60,6 +60,35 @@ def test_tensors_are_told_in_the_order_of_the_network(tmp_path) -> None:
         assert found.tensors.keys() == set(TENSORS)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ranges_alone_are_those_of_whole_tensors(seed) -> None:
+    """Without histograms nothing is looked at but extremes; ONNX Runtime takes them by itself."""
+    samples = images(5, seed=seed)
+    alone, whole = (calibrated(samples, histograms=wanted) for wanted in (False, True))
+    for name, seen in whole.tensors.items():
+        ours = alone.tensors[name]
+        assert ours.histogram is None
+        assert (ours.count, ours.samples) == (seen.count, seen.samples)
+        assert ours.dead_channels == seen.dead_channels
+        found = (ours.low, ours.high, *(item[0] for item in ours.largest))
+        truth = (seen.low, seen.high, *(item[0] for item in seen.largest))
+        np.testing.assert_allclose(found, truth, rtol=1e-5, err_msg=name)
+        assert [item[1] for item in ours.largest] == [item[1] for item in seen.largest]
+        for part in ("channel_low", "channel_high"):
+            one, other = getattr(ours, part), getattr(seen, part)
+            assert (one is None) == (other is None)
+            if one is not None:
+                np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_the_order_does_not_matter_to_ranges_alone() -> None:
+    # One with infinities inside, which is looked at in pieces.
+    huge = {"x": np.full((1, 8, 6, 6), 3e38, np.float32)}
+    samples = Samples.of_arrays([*images(4), huge])
+    ordered, other = samples, reordered(samples, [4, 2, 0, 3, 1])
+    assert_same(calibrated(ordered, histograms=False), calibrated(other, histograms=False))
+
+
 def test_ranges_are_those_of_the_values() -> None:
     samples = images(3)
     found = calibrated(samples)
@@ -239,10 +268,11 @@ class TestSamples:
         assert "arrays#0" in refused.value.what
         assert refused.value.remedy
 
-    def test_infinities_inside_the_network_are_told(self) -> None:
+    @pytest.mark.parametrize("histograms", [True, False])
+    def test_infinities_inside_the_network_are_told(self, histograms) -> None:
         model = convnet8()
         huge = Samples.of_arrays([{"x": np.full((1, 8, 6, 6), 3e38, np.float32)}])
-        found = calibrated(huge, model=model)
+        found = calibrated(huge, model=model, histograms=histograms)
         assert any("NaN or infinite values inside the network" in line for line in found.findings)
 
 
@@ -259,15 +289,18 @@ def feed(index):
 count = int(sys.argv[1])
 items = [Sample(f"s{i}", lambda i=i: feed(i)) for i in range(count)]
 tensors = ["x", "first", "r1", "c2", "r2", "c3", "s", "r3", "c4", "y"]
-calibrate(convnet8(), Samples("here", "npy", items), tensors, threads=1, progress=lambda *a: None)
+calibrate(
+    convnet8(), Samples("here", "npy", items), tensors,
+    histograms=sys.argv[2] == "True", threads=1, progress=lambda *a: None,
+)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def peak_kib(samples: int) -> int:
+def peak_kib(samples: int, histograms: bool) -> int:
     root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(samples)],
+        [sys.executable, "-c", MEASURE, str(samples), str(histograms)],
         cwd=root, capture_output=True, text=True, timeout=300, check=True,
         # glibc gives large arrays back at once then; otherwise it wavers by tens of MiB.
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
@@ -275,6 +308,7 @@ def peak_kib(samples: int) -> int:
     return int(done.stdout)
 
 
-def test_memory_doesnt_grow_with_the_samples() -> None:
+@pytest.mark.parametrize("histograms", [True, False])
+def test_memory_doesnt_grow_with_the_samples(histograms) -> None:
     # A sample is 2 MiB and its ten tensors 20: keeping one tensor of each would add over 70 MiB.
-    assert peak_kib(40) - peak_kib(4) < 16 * 1024
+    assert peak_kib(40, histograms) - peak_kib(4, histograms) < 16 * 1024
