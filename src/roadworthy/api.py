@@ -12,6 +12,7 @@ from roadworthy.backends.base import Engine
 from roadworthy.bundle.reader import Bundle, read_bundle
 from roadworthy.core.closing import Closing
 from roadworthy.core.errors import InputError, MissingExtraError, UsageError
+from roadworthy.core.progress import Progress, silent
 from roadworthy.core.signature import Answers, Feed, Signature
 from roadworthy.pipeline.deploy import deploy as _deploy
 from roadworthy.pipeline.deployment import Deployment
@@ -20,7 +21,6 @@ from roadworthy.pipeline.request import DEFAULT_TARGET, RequestOptions, make_req
 from roadworthy.pipeline.verify import VerifyOutcome
 from roadworthy.pipeline.verify_bundle import rebuilt_engine
 from roadworthy.pipeline.verify_bundle import verify_bundle as _verify_bundle
-from roadworthy.verify.answers import Progress, silent
 from roadworthy.vision.preprocess import Preprocess
 
 if TYPE_CHECKING:

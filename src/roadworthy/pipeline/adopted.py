@@ -15,6 +15,7 @@ from roadworthy.backends.base import Engine
 from roadworthy.backends.tensorrt.plan import layer_count, precision_told, within_a_profile
 from roadworthy.core.errors import UnavailableError, UsageError
 from roadworthy.core.inputspec import InputSpec
+from roadworthy.core.progress import Progress, silent
 from roadworthy.core.signature import Signature, TensorSpec, dtype_name
 from roadworthy.core.verdict import Tolerance, Verdict
 from roadworthy.graph.depth import arithmetic_depth
@@ -24,7 +25,7 @@ from roadworthy.pipeline.subjects import KnownInputs
 from roadworthy.source.given import given_reference
 from roadworthy.source.onnx.source import OnnxSource
 from roadworthy.source.prepared import Source
-from roadworthy.verify.answers import Progress, TrustedAnswers, silent, trusted_answers
+from roadworthy.verify.answers import TrustedAnswers, trusted_answers
 from roadworthy.verify.cases import Case, plan_cases
 from roadworthy.verify.engine import tolerances, verify_engine
 from roadworthy.verify.tolerance import UNIT_ROUNDOFF

@@ -13,6 +13,7 @@ from roadworthy.core.certificate import Comparison, Latency
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.inputspec import InputSpec, parse_inputs
+from roadworthy.core.progress import Progress
 from roadworthy.core.signature import Feed
 from roadworthy.core.target import Target
 from roadworthy.measure.paired import compare, measure
@@ -20,7 +21,6 @@ from roadworthy.measure.subject import EngineSubject, LocalSubject, Subject
 from roadworthy.pipeline.gather import gather_samples
 from roadworthy.pipeline.request import check_seconds
 from roadworthy.pipeline.subjects import Runnable, open_runnable
-from roadworthy.verify.answers import Progress
 
 
 @dataclass(frozen=True)

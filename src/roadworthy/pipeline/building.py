@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Self
 
 from roadworthy.backends import registry
 from roadworthy.backends.base import CompileOptions, Engine
+from roadworthy.core.progress import Progress
 from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
 from roadworthy.pipeline import history
-from roadworthy.verify.answers import Progress
 
 if TYPE_CHECKING:
     import onnx_ir as ir

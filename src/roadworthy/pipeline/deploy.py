@@ -9,6 +9,7 @@ from itertools import islice
 from roadworthy.backends.base import Engine
 from roadworthy.core.certificate import Comparison
 from roadworthy.core.errors import BudgetError, CompileError, RoadworthyError
+from roadworthy.core.progress import Progress, silent
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Feed
 from roadworthy.core.target import Target
@@ -34,7 +35,7 @@ from roadworthy.precision.proof import (
 )
 from roadworthy.source.opening import open_module, open_source
 from roadworthy.source.prepared import Prepared, Source
-from roadworthy.verify.answers import Progress, TrustedAnswers, silent
+from roadworthy.verify.answers import TrustedAnswers
 from roadworthy.verify.engine import tolerances, verify_engine, wrong_answers
 from roadworthy.vision.preprocess import Preprocess
 

@@ -14,6 +14,7 @@ from roadworthy.backends import registry
 from roadworthy.backends.base import Engine
 from roadworthy.core.cpus import cpu_features
 from roadworthy.core.errors import RoadworthyError, UnavailableError, WrongAnswersError
+from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Signature
 from roadworthy.core.target import Target
@@ -40,7 +41,7 @@ from roadworthy.precision.quantize import (
 )
 from roadworthy.precision.scoring import LITERAL, PLAIN
 from roadworthy.precision.typed import graph_values, is_float, typed_copy
-from roadworthy.verify.answers import Progress, TrustedAnswers
+from roadworthy.verify.answers import TrustedAnswers
 from roadworthy.verify.engine import judge_cases, tolerances
 from roadworthy.verify.tolerance import quantised_ceiling, quantised_tolerance
 

@@ -14,9 +14,9 @@ from roadworthy.backends.session import Session
 from roadworthy.bundle.reader import Bundle, read_bundle
 from roadworthy.core.errors import InputError, SamplesError, UsageError
 from roadworthy.core.files import replacing_file
+from roadworthy.core.progress import Progress
 from roadworthy.core.samples import IMAGE_SUFFIXES
 from roadworthy.pipeline.remedies import naming_remedy
-from roadworthy.verify.answers import Progress
 from roadworthy.vision.drawing import draw_mask
 from roadworthy.vision.geometry import Geometry
 from roadworthy.vision.pillow import Image

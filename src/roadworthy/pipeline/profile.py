@@ -11,10 +11,10 @@ from typing import Any
 from roadworthy.backends.base import CompileOptions
 from roadworthy.core.errors import InputError, UnavailableError, UsageError
 from roadworthy.core.inputspec import InputSpec, parse_inputs
+from roadworthy.core.progress import Progress
 from roadworthy.core.signature import Feed
 from roadworthy.pipeline.gather import gather_samples
 from roadworthy.pipeline.subjects import Runnable, open_runnable
-from roadworthy.verify.answers import Progress
 from roadworthy.vision.preprocess import Preprocess
 
 # Runs that don't count, before those of the whole engine that do: caches and threads wake up.

@@ -13,6 +13,7 @@ from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.files import check_file, replacing_file, write_text
 from roadworthy.core.inputspec import parse_inputs
 from roadworthy.core.jsonable import dumps
+from roadworthy.core.progress import Progress, silent
 from roadworthy.core.samples import Samples
 from roadworthy.core.target import Target
 from roadworthy.graph.depth import arithmetic_depth
@@ -29,7 +30,6 @@ from roadworthy.precision.placement import place
 from roadworthy.precision.quantize import Quantization, judges_for, named, observe, quantize, split
 from roadworthy.precision.trtcache import cached_tensors, calibration_cache
 from roadworthy.source.opening import open_onnx
-from roadworthy.verify.answers import Progress, silent
 from roadworthy.verify.tolerance import tolerance_for
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from roadworthy.backends import registry
 from roadworthy.backends.base import Engine
 from roadworthy.bundle.reader import Bundle
+from roadworthy.core.progress import Progress
 from roadworthy.graph.serial import digest, from_files
 from roadworthy.pipeline.building import build
-from roadworthy.verify.answers import Progress
 
 
 def rebuild(bundle: Bundle, target: str | None, progress: Progress) -> tuple[Engine, str]:

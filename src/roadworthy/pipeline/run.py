@@ -22,6 +22,7 @@ from roadworthy.core.certificate import SMOKE_TEST
 from roadworthy.core.errors import SamplesError, UsageError
 from roadworthy.core.files import replacing_file
 from roadworthy.core.inputspec import InputSpec, parse_inputs
+from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Answers, Array, Feed, Signature, TensorSpec, dtype_name
 from roadworthy.core.target import Target
@@ -32,7 +33,6 @@ from roadworthy.pipeline.gather import (
     require_samples,
 )
 from roadworthy.pipeline.subjects import Runnable, open_runnable
-from roadworthy.verify.answers import Progress
 from roadworthy.vision.preprocess import Preprocess
 
 

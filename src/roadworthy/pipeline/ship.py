@@ -9,12 +9,13 @@ from tempfile import TemporaryFile
 from roadworthy.bundle.content import BundleContent, ContentCase, ContentItem
 from roadworthy.bundle.writer import check_replaceable, write_bundle
 from roadworthy.core.errors import UsageError
+from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Sample
 from roadworthy.core.target import Target
 from roadworthy.graph.serial import to_files
 from roadworthy.pipeline.account import Evidence
 from roadworthy.pipeline.deployment import TargetResult
-from roadworthy.verify.answers import AnsweredCase, Progress
+from roadworthy.verify.answers import AnsweredCase
 from roadworthy.vision.preprocess import Preprocess
 
 # A bundle keeps enough to verify again anywhere: so many samples of each case, and of those only

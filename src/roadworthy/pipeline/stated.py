@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from roadworthy.backends import registry
+from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Samples
 from roadworthy.core.target import Target
 from roadworthy.graph.depth import arithmetic_depth
@@ -18,7 +19,6 @@ from roadworthy.precision.quantize import named, split
 from roadworthy.precision.raising import HALF_SCALES, adds_otherwise, raised, same_answers
 from roadworthy.precision.scoring import LITERAL, PLAIN
 from roadworthy.precision.typed import opset_of
-from roadworthy.verify.answers import Progress
 from roadworthy.verify.engine import judge_cases, tolerances
 
 if TYPE_CHECKING:

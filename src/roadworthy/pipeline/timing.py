@@ -9,11 +9,11 @@ from typing import Self
 from roadworthy.backends.base import Engine
 from roadworthy.core.certificate import Comparison, Latency
 from roadworthy.core.cpus import usable_cpus
+from roadworthy.core.progress import Progress
 from roadworthy.core.signature import Feed
 from roadworthy.measure.paired import compare, measure
 from roadworthy.measure.subject import EngineSubject, LocalSubject, Subject
 from roadworthy.source.prepared import Prepared
-from roadworthy.verify.answers import Progress
 
 
 def time_engine(

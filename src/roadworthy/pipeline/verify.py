@@ -12,6 +12,7 @@ from roadworthy.backends.base import CompileOptions
 from roadworthy.core.errors import EXIT_OK, RoadworthyError, UsageError, worst_exit_code
 from roadworthy.core.inputspec import parse_inputs
 from roadworthy.core.npz import read_npz
+from roadworthy.core.progress import Progress, silent
 from roadworthy.core.reference import Reference
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Signature
@@ -29,7 +30,7 @@ from roadworthy.source.given import GIVEN, given_reference
 from roadworthy.source.onnx.source import OnnxSource
 from roadworthy.source.opening import is_plan, open_onnx, open_source
 from roadworthy.source.prepared import Source
-from roadworthy.verify.answers import Progress, silent, trusted_answers
+from roadworthy.verify.answers import trusted_answers
 from roadworthy.verify.cases import plan_cases
 from roadworthy.verify.engine import tolerances, verify_engine, wrong_answers
 

@@ -10,12 +10,12 @@ from roadworthy.backends.base import Engine
 from roadworthy.bundle.reader import Bundle, CaseData, read_bundle
 from roadworthy.core.certificate import Certificate
 from roadworthy.core.errors import BundleError, InputError, RoadworthyError
+from roadworthy.core.progress import Progress
 from roadworthy.core.signature import Answers, Feed
 from roadworthy.core.verdict import SelfCheck, Tolerance
 from roadworthy.pipeline.rebuild import differences_here, rebuild
 from roadworthy.pipeline.remedies import naming_remedy
 from roadworthy.pipeline.verify import Judged, NotJudged, VerifyOutcome
-from roadworthy.verify.answers import Progress
 from roadworthy.verify.engine import require_pass, verify_engine
 from roadworthy.verify.metrics import compare_pair
 from roadworthy.verify.tolerance import ceiling

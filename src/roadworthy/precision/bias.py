@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Array
-from roadworthy.precision.calibrate import Progress, unfit
+from roadworthy.precision.calibrate import unfit
 from roadworthy.precision.dialect import COMPUTE
 from roadworthy.precision.lower import rounded
 from roadworthy.precision.operands import channel_axis

@@ -8,7 +8,7 @@ size gives the same histograms too, as far as ONNX Runtime computes the same val
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from roadworthy.core.errors import CompileError, InputError, UsageError
+from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Array, Feed
 from roadworthy.precision.observe import Observed
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 # Unfinished work is written this often.
 _SAVE_SECONDS = 30.0
 _MOST_FINDINGS = 20
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)

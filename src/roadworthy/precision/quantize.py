@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roadworthy.core.errors import InputError
+from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Sample, Samples
 from roadworthy.core.signature import Answers, Signature
 from roadworthy.precision.bias import any_to_correct, corrections
-from roadworthy.precision.calibrate import Calibration, Progress, calibrate, unfit
+from roadworthy.precision.calibrate import Calibration, calibrate, unfit
 from roadworthy.precision.dialect import Dialect
 from roadworthy.precision.lower import lower
 from roadworthy.precision.methods import METHODS

@@ -21,13 +21,14 @@ from roadworthy.core.errors import (
     WrongAnswersError,
 )
 from roadworthy.core.inputspec import InputSpec
+from roadworthy.core.progress import Progress
 from roadworthy.core.reference import Reference
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Feed, Signature, TensorSpec
 from roadworthy.core.target import Target
 from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.source.prepared import Baseline, Prepared
-from roadworthy.verify.answers import JudgedCase, Progress, TrustedAnswers, trusted_answers
+from roadworthy.verify.answers import JudgedCase, TrustedAnswers, trusted_answers
 from roadworthy.verify.cases import plan_cases
 from roadworthy.verify.engine import judge_cases, tolerances
 

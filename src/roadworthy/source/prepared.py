@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from roadworthy.core.certificate import ExportAttempt
 from roadworthy.core.inputspec import InputSpec
+from roadworthy.core.progress import Progress
 from roadworthy.core.reference import Reference
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Feed, Signature
-from roadworthy.verify.answers import Progress, TrustedAnswers
+from roadworthy.verify.answers import TrustedAnswers
 
 if TYPE_CHECKING:
     import onnx_ir as ir

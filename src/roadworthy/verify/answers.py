@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +17,12 @@ from roadworthy.core.errors import (
     RoadworthyError,
     UsageError,
 )
+from roadworthy.core.progress import Progress, silent
 from roadworthy.core.reference import Oracle, Reference
 from roadworthy.core.signature import Answers, Array, Feed, dtype_name
 from roadworthy.verify.cases import Case
 from roadworthy.verify.metrics import compare_pair
+from roadworthy.verify.stored import Store, Stored
 from roadworthy.verify.tolerance import PARTS_NOISE, is_floating
 
 # FP64 is run on this many feeds per case at most, evenly spread, and not on cases whose inputs
@@ -34,50 +34,6 @@ FINE_SIZE_FACTOR = 8
 _REPEATED = 1e-6
 # What an output had at most, over all cases.
 _EMPTY, _ONLY_NAN, _NUMBERS = 0, 1, 2
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share that is done, 0 to 1."""
-
-
-def silent(_what: str, _share: float) -> None:
-    """Report progress to nobody."""
-
-
-class _Store:
-    """Arrays on disk, so that a thousand samples' answers don't fill the memory."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="roadworthy-answers-")
-        self._count = 0
-
-    def put(self, answers: Answers) -> dict[str, Path]:
-        paths = {}
-        for name, array in answers.items():
-            paths[name] = Path(self._folder.name, f"{self._count}.npy")
-            self._count += 1
-            # A view as bytes, because .npy has no bfloat16 and no float8.
-            np.save(paths[name], np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8))
-        return paths
-
-    def close(self) -> None:
-        self._folder.cleanup()
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Where one array's bytes are, and what they mean. Text is kept in memory."""
-
-    path: Path | None
-    dtype: np.dtype[np.generic]
-    shape: tuple[int, ...]
-    text: Array | None = None
-
-    def load(self) -> Array:
-        if self.text is not None:
-            return self.text
-        assert self.path is not None
-        raw: Array = np.load(self.path)
-        return raw.view(self.dtype).reshape(self.shape)
 
 
 class JudgedCase(Protocol):
@@ -110,7 +66,7 @@ class AnsweredCase:
     """A planned case with the reference's answers, in the order of its feeds."""
 
     case: Case
-    _answers: tuple[dict[str, _Stored], ...]
+    _answers: tuple[dict[str, Stored], ...]
 
     @property
     def name(self) -> str:
@@ -163,7 +119,7 @@ class TrustedAnswers(Closing):
     seconds: dict[str, float] = field(default_factory=dict)
     _fine_failures: dict[str, int] = field(default_factory=dict, repr=False)
     _seen: dict[str, int] = field(default_factory=dict, repr=False)
-    _store: _Store = field(default_factory=_Store, repr=False)
+    _store: Store = field(default_factory=Store, repr=False)
 
     def fewest_elements(self) -> dict[str, int]:
         """Return, per output, how many elements its smallest answer has that has any."""
@@ -273,7 +229,7 @@ def _see(trusted: TrustedAnswers, answers: Answers) -> None:
 def _judge_case(
     trusted: TrustedAnswers, reference: Reference, case: Case, progress: Progress
 ) -> AnsweredCase | None:
-    stored: list[dict[str, _Stored]] = []
+    stored: list[dict[str, Stored]] = []
     fine_feeds = _fine_indices(case, trusted)
     for index, (name, feed) in enumerate(case.feeds()):
         progress(f"reference: {case.name}", index / len(case))
@@ -283,7 +239,7 @@ def _judge_case(
             return None
         _spend(trusted, "reference", started)
         _see(trusted, answers)
-        stored.append(_store(trusted, answers))
+        stored.append(trusted._store.put(answers))
         if reference.fine is not None and index in fine_feeds:
             started = time.perf_counter()
             finer = _finer(trusted, reference.fine, feed, answers)
@@ -398,15 +354,6 @@ def _differences(fine: Array, array: Array) -> tuple[float, float]:
     wide = np.complex128 if array.dtype.kind == "c" else np.float64
     found = compare_pair(fine.astype(wide), array.astype(wide))
     return found.relative_l2, found.parts_l2
-
-
-def _store(trusted: TrustedAnswers, answers: Answers) -> dict[str, _Stored]:
-    numeric = {name: array for name, array in answers.items() if array.dtype.kind not in "OUST"}
-    paths = trusted._store.put(numeric)
-    return {
-        name: _Stored(paths.get(name), array.dtype, array.shape, None if name in paths else array)
-        for name, array in answers.items()
-    }
 
 
 def _spend(trusted: TrustedAnswers, what: str, started: float) -> None:

@@ -10,9 +10,10 @@ from itertools import islice
 from roadworthy.backends.base import Engine
 from roadworthy.backends.session import Session
 from roadworthy.core.errors import DiedError, RoadworthyError, UsageError, WrongAnswersError
+from roadworthy.core.progress import Progress, silent
 from roadworthy.core.signature import dtype_name
 from roadworthy.core.verdict import CaseVerdict, Tolerance, Verdict
-from roadworthy.verify.answers import JudgedCase, Progress, TrustedAnswers, silent
+from roadworthy.verify.answers import JudgedCase, TrustedAnswers
 from roadworthy.verify.judge import OutputJudge, judge_answers
 from roadworthy.verify.selfcheck import self_checks
 from roadworthy.verify.tolerance import tolerance_for

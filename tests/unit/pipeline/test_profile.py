@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from roadworthy.core.errors import InputError, UsageError
+from roadworthy.core.progress import silent
 from roadworthy.pipeline.profile import Profile, run_profile
-from roadworthy.verify.answers import silent
 from tests import models
 from tests.unit.cli import made
 

@@ -7,9 +7,9 @@ import pytest
 
 from roadworthy.core.errors import SamplesError, UsageError, WrongAnswersError
 from roadworthy.core.inputspec import parse_inputs
+from roadworthy.core.progress import silent
 from roadworthy.core.samples import Samples
 from roadworthy.source.opening import open_source
-from roadworthy.verify.answers import silent
 from tests.unit.cli import made
 
 

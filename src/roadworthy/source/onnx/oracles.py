@@ -8,7 +8,7 @@ that backend is installed. Oracles that disagree: neither can judge, exit 3, bot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +18,7 @@ from roadworthy.backends.base import CompileOptions
 from roadworthy.backends.session import Session
 from roadworthy.core.certificate import SINGLE_ORACLE
 from roadworthy.core.errors import OraclesDisagreeError, RoadworthyError
+from roadworthy.core.progress import Progress
 from roadworthy.core.reference import Oracle, Reference
 from roadworthy.core.signature import Answers, Array, Feed, Signature, dtype_name
 from roadworthy.core.target import Target
@@ -35,8 +36,6 @@ from roadworthy.verify.tolerance import (
 # Feeds on which the oracles are compared, at most.
 _COMPARED = 2
 _INDEPENDENT_BACKENDS = ("openvino",)
-
-Progress = Callable[[str, float], None]
 
 
 class BackendOracle:

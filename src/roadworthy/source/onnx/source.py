@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from roadworthy.core.errors import UsageError
 from roadworthy.core.inputspec import InputSpec
+from roadworthy.core.progress import Progress
 from roadworthy.core.reference import Reference
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Signature
@@ -16,7 +17,7 @@ from roadworthy.graph.signature import signature_of
 from roadworthy.source.onnx.load import apply_input_specs, load_onnx
 from roadworthy.source.onnx.oracles import onnx_reference
 from roadworthy.source.prepared import Baseline, Prepared
-from roadworthy.verify.answers import Progress, trusted_answers
+from roadworthy.verify.answers import trusted_answers
 from roadworthy.verify.cases import plan_cases
 
 
