@@ -13,11 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roadworthy.core.closing import Closing
 from roadworthy.core.errors import CompileError, InputError, UsageError
 from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Samples
@@ -216,7 +216,7 @@ def _take(state: Unfinished, network: _Watched, name: str, feed: Feed) -> None:
     state.done += 1
 
 
-class _Watched:
+class _Watched(Closing):
     """A network whose tensors are observed as it runs. Use in a `with` block."""
 
     def __init__(
@@ -230,19 +230,12 @@ class _Watched:
         """`whole`: ranges are enough, so run it in one piece where that can be."""
         self._model, self._tensors, self._threads = model, tensors, threads
         self._stack = ExitStack()
+        self._beside = self._stack.enter_context(ThreadPoolExecutor(1))
         self._reduced = self._in_one_piece() if whole else None
         self._cut: SegmentedNetwork | None = None
 
-    def __enter__(self) -> Self:
-        self._beside = self._stack.enter_context(ThreadPoolExecutor(1))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give the memory back."""
         self._stack.close()
 
     def _in_one_piece(self) -> ReducedNetwork | None:

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from roadworthy.backends.base import Runner
 from roadworthy.backends.place import Here
+from roadworthy.core.closing import Closing
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import CompileError, RunError
 from roadworthy.core.signature import Array, Feed
@@ -60,7 +60,7 @@ class _Asked:
     by_channel: bool
 
 
-class ReducedNetwork:
+class ReducedNetwork(Closing):
     """A network that gives its tensors' ranges instead of its outputs. Use in a `with` block."""
 
     def __init__(
@@ -91,12 +91,8 @@ class ReducedNetwork:
         self._stack.callback(self._runner.close)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give the memory back."""
         self._runner = None
         self._stack.close()
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from roadworthy.backends.base import Runner
 from roadworthy.backends.place import Here
+from roadworthy.core.closing import Closing
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import CompileError
 from roadworthy.core.signature import Array, Feed
@@ -48,7 +48,7 @@ class Segment:
     ends: tuple[str, ...]
 
 
-class SegmentedNetwork:
+class SegmentedNetwork(Closing):
     """A network that shows its intermediate tensors as it runs. Use in a `with` block."""
 
     def __init__(self, model: ir.Model, tensors: Sequence[str], threads: int | None = None) -> None:
@@ -81,12 +81,8 @@ class SegmentedNetwork:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give the memory back."""
         self._runners.clear()
         self._stack.close()
 
