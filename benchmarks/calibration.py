@@ -74,11 +74,19 @@ def hopeless(earlier: list[Row], count: int, limits: Limits) -> str:
     return f"would take some {expected:.0f} s" if expected > 2 * limits.seconds else ""
 
 
+def quantise(
+    case: cases.Exported, folder: Path, limits: Limits, tool: str, method: str, count: int
+) -> Row:
+    """Run one tool with the first `count` samples of the folder; see `run_tool`."""
+    options = ["--transformer"] if case.network.name in cases.TRANSFORMERS else []
+    samples, out = folder / "samples", folder / "int8.onnx"
+    return run_tool(TOOLS[tool], method, case.file, samples, count, out, limits, *options)
+
+
 def measure(
     case: cases.Exported, folder: Path, counts: list[int], limits: Limits, found: list[Row]
 ) -> Iterator[Row]:
     """Yield the rows of one network, every tool and method; those in `found` aren't run again."""
-    options = ["--transformer"] if case.network.name in cases.TRANSFORMERS else []
     for (tool, method), kind in RUNS.items():
         earlier: list[Row] = []
         for count in counts:
@@ -87,11 +95,7 @@ def measure(
             if row is None and (why := hopeless(earlier, count, limits)):
                 row = {**key, "kind": kind, "outcome": "not tried", "why": why}
             if row is None:
-                out = folder / "int8.onnx"
-                done = run_tool(
-                    TOOLS[tool], method, case.file, folder / "samples", count, out, limits, *options
-                )
-                row = {**key, "kind": kind, **done}
+                row = {**key, "kind": kind, **quantise(case, folder, limits, tool, method, count)}
             if row["outcome"] != "not tried":
                 earlier.append(row)
             yield row
@@ -104,15 +108,10 @@ def race(
 
     Each such row gets `runs`, and its figures become their medians. It is yielded then.
     """
-    options = ["--transformer"] if case.network.name in cases.TRANSFORMERS else []
     done = [row for row in rows if row["kind"] and row["outcome"] == "done"]
     for ours in (row for row in done if row["tool"] == "roadworthy" and "runs" not in row):
-        alike = ("kind", "samples")
-        others = [
-            row
-            for row in done
-            if row["tool"] != "roadworthy" and all(row[key] == ours[key] for key in alike)
-        ]
+        alike = {name: ours[name] for name in ("kind", "samples")}.items()
+        others = [row for row in done if row["tool"] != "roadworthy" and alike <= row.items()]
         quickest = min((row["seconds"] for row in others), default=0.0)
         most = min(NEAR * quickest, BEYOND_DOUBT * ours["seconds"])
         near = [row for row in others if row["seconds"] <= most and "runs" not in row]
@@ -120,11 +119,8 @@ def race(
         runs: list[list[Row]] = [[dict(row)] for row in racing]
         for _ in range(rounds - 1):
             for row, taken in zip(racing, runs, strict=True):
-                out, count = folder / "int8.onnx", row["samples"]
-                tool, method, samples = TOOLS[row["tool"]], row["method"], folder / "samples"
-                taken.append(
-                    run_tool(tool, method, case.file, samples, count, out, limits, *options)
-                )
+                what = row["tool"], row["method"], row["samples"]
+                taken.append(quantise(case, folder, limits, *what))
         for row, taken in zip(racing, runs, strict=True):
             good = [one for one in taken if one["outcome"] == "done"]
             row["runs"] = [{key: one[key] for key in MEASURED if key in one} for one in good]
@@ -214,10 +210,9 @@ def main() -> int:
     }
     found = previous(asked.out, settings) if asked.resume else []
     names = asked.networks.split(",")
-    account = environment()
     judged: list[Row] = []
     rows = [row for row in found if row["network"] not in names]
-    document = {"schema": SCHEMA, "environment": account, "settings": settings}
+    document = {"schema": SCHEMA, "environment": environment(), "settings": settings}
 
     def record(row: Row) -> None:
         print(line(row), flush=True)
@@ -232,11 +227,10 @@ def main() -> int:
             case = cases.export(name, asked.size, folder)
             images = cases.calibration_images(case.network, asked.size, counts[-1])
             cases.write_samples(folder / "samples", images)
-            own: list[Row] = []
             for row in measure(case, folder, counts, limits, found):
                 rows.append(row)
-                own.append(row)
                 record(row)
+            own = [row for row in rows if row["network"] == name]
             for row in race(case, folder, limits, own, asked.rounds):
                 record(row)
     for aim in judged:

@@ -123,8 +123,8 @@ def c1_rows(steps: dict[str, Any], network: str) -> list[list[str]]:
     return rows
 
 
-GAIN = 1.01
-"""INT8 must be so many times as fast as FP16 to be called quicker."""
+QUICKER = "quicker"
+_HARDLY = 1.01
 C4_HEAD = [
     *("network", "batch", "precision", "device ms", "images/s", "host ms", "L2 error"),
     *("× FP32", "× FP16", "INT8 layers", "build s", "level"),
@@ -152,18 +152,26 @@ def c4_rows(steps: dict[str, Any]) -> Iterator[list[str]]:
             yield [*about, *times, error_of(side), *faster, layers, seconds, level]
 
 
+def gain(ratio: tuple[float, float, float]) -> str:
+    """Say in words what a ratio of times, with its interval, shows: `QUICKER`, or why not that."""
+    _, low, high = ratio
+    if high < 1.0:
+        return "slower"
+    if low <= 1.0:
+        return "not told apart"
+    return QUICKER if high > _HARDLY else "less than 1 % quicker"
+
+
 def c4_verdicts(steps: dict[str, Any]) -> Iterator[str]:
     """Say of each line whether INT8 is worth it; slower, or no different, is said so."""
     for step in steps.values():
         ratio = over(step["sides"], "int8", "fp16") if step.get("precisions") else None
         if ratio is None:
             continue
-        what = "is quicker than" if ratio[1] > GAIN else "is SLOWER than" if ratio[2] < 1 else ""
-        what = what or "gains less than 1 % over"
         costs = " against ".join(error_of(step["sides"][name]) for name in ("int8", "fp16"))
         yield (
-            f"- {step['network']}, batch {step['batch']}: INT8 {what} FP16 ({told(ratio)} times "
-            f"as fast); L2 error {costs}."
+            f"- {step['network']}, batch {step['batch']}: INT8 against FP16: {gain(ratio)} "
+            f"({told(ratio)} times as fast); L2 error {costs}."
         )
 
 

@@ -8,13 +8,14 @@ from typing import Any
 from chart import (
     C1_HEAD,
     C4_HEAD,
-    GAIN,
+    QUICKER,
     batch_table,
     batches,
     c1_rows,
     c4_rows,
     c4_verdicts,
     error_of,
+    gain,
     number,
     over,
     pair_rows,
@@ -82,8 +83,7 @@ def _not_worth_it(steps: dict[str, Json]) -> str:
     found = []
     for step in steps.values():
         ratio = over(step["sides"], "int8", "fp16") if step.get("precisions") else None
-        if ratio is not None and ratio[1] <= GAIN:
-            what = "slower" if Ratio(*ratio).is_slower else "less than 1 %"
+        if ratio is not None and (what := gain(ratio)) != QUICKER:
             found.append(f"{cell(step['network'])}, batch {step['batch']} ({what})")
     if not found:
         return ""

@@ -6,15 +6,12 @@ import common
 import onnx_ir as ir
 
 from roadworthy.core.cpus import cpu_features
+from roadworthy.core.progress import silent
 from roadworthy.core.samples import load_samples
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision.dialect import dialect_for
 from roadworthy.precision.placement import place
 from roadworthy.precision.quantize import judges_for, named, observe, quantize, split
-
-
-def silent(_what: str, _share: float) -> None:
-    """Tell nobody."""
 
 
 def main() -> None:

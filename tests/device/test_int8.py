@@ -17,6 +17,7 @@ from roadworthy.backends.base import CompileOptions
 from roadworthy.backends.registry import find
 from roadworthy.cli.main import run
 from roadworthy.core.errors import CompileError
+from roadworthy.core.progress import silent
 from roadworthy.core.samples import Samples
 from roadworthy.graph.signature import signature_of
 from roadworthy.pipeline.lowering import dialect_of
@@ -126,10 +127,6 @@ def lowered(model, signature, dialect):
     calibration = observe(model, [place(model, dialect)], parts.seen, threads=1, progress=silent)
     made = quantize(model, signature, dialect, calibration, parts, progress=silent)
     return made.model
-
-
-def silent(_what, _share):
-    pass
 
 
 def build(model, signature, extra=QUICK):

@@ -218,7 +218,7 @@ def split(samples: Samples, most: int = _MOST_HELD_BACK) -> Split:
     """
     outliers = samples.outliers()
     wild = {samples.items[index].name: reason for index, reason in outliers.items()}
-    whole = samples.account().digest
+    whole = samples.digest
 
     def judges(index: int) -> bool:
         # With a NaN every method is as bad; calibration leaves such a sample out, and names it.

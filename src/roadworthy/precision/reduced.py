@@ -144,7 +144,8 @@ def _with_reductions(
         # What has no channels is reduced by axis 1 all the same: by parts it takes all threads.
         kept = (1 if axis is None else axis) % rank if rank >= 2 else None
         reduced = [] if kept is None else [place for place in range(rank) if place != kept]
-        graph.initializer.append(numpy_helper.from_array(np.array(reduced, np.int64), over))
+        if reduced and opset >= min(_AXES_AS_INPUT.values()):
+            graph.initializer.append(numpy_helper.from_array(np.array(reduced, np.int64), over))
         nodes = [helper.make_node("Size", [name], [count])]
         for kind, output in (("ReduceMin", low), ("ReduceMax", high), ("ReduceSum", total)):
             as_input = opset >= _AXES_AS_INPUT[kind]
@@ -156,8 +157,8 @@ def _with_reductions(
     del graph.output[:]
     for one in asked.values():
         for output in (one.low, one.high, one.total):
-            graph.output.append(_output(output, onnx.TensorProto.FLOAT))
-        graph.output.append(_output(one.count, onnx.TensorProto.INT64))
+            graph.output.append(helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
+        graph.output.append(helper.make_tensor_value_info(one.count, onnx.TensorProto.INT64, None))
     return proto, asked
 
 
@@ -183,11 +184,3 @@ def _rank(name: str, found: Any, axis: int | None) -> int:
             return 0
         raise CompileError(f"tensor {name!r}: its axes aren't known", where="calibration")
     return len(found.shape.dim)
-
-
-def _output(name: str, dtype: int) -> onnx.ValueInfoProto:
-    import onnx
-
-    value = onnx.ValueInfoProto(name=name)
-    value.type.tensor_type.elem_type = dtype
-    return value

@@ -194,11 +194,9 @@ def _segment(
 
 def _loose(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
     """Return the value without its shape: what was inferred needn't hold for every size."""
-    import onnx
+    from onnx import helper
 
-    loose = onnx.ValueInfoProto(name=value.name)
-    loose.type.tensor_type.elem_type = value.type.tensor_type.elem_type
-    return loose
+    return helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, None)
 
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:

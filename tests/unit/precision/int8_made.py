@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from roadworthy.core.progress import silent as quiet
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Array, Feed
 from roadworthy.precision.dialect import Dialect, dialect_for
@@ -50,10 +51,6 @@ def convnet8() -> ir.Model:
 def images(count: int, *shape: int, name: str = "x", seed: int = 100) -> Samples:
     shape = shape or (1, 8, 6, 6)
     return Samples.of_arrays([{name: normal(*shape, seed=seed + i)} for i in range(count)])
-
-
-def quiet(what: str, share: float) -> None:
-    """Tell nobody."""
 
 
 def planned(

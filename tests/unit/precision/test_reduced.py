@@ -11,10 +11,9 @@ from hypothesis.extra import numpy as hnp
 
 from roadworthy.core.errors import CompileError
 from roadworthy.precision.reduced import Extent, ReducedNetwork
-from tests.conformance.onnx_cases import cases
 from tests.models import network, normal, proto
 from tests.unit.precision.int8_made import CONVNET8, convnet8_weights, every_tensor, float_tensors
-from tests.unit.precision.test_segments import ATOL, EVERY, NETWORKS, RTOL, float_case
+from tests.unit.precision.test_segments import ATOL, NETWORKS, RTOL, float_cases
 
 AXES = (None, 1, -1)
 COPIED = "g (float[a, b, c, d] x) => (float[a, b, c, d] y) { y = Neg(x) }"
@@ -77,11 +76,7 @@ def test_axes_are_stated_as_the_opset_has_them(opset):
 
 def test_a_sample_of_onnxs_own_models():
     compared = 0
-    for case in cases()[::EVERY]:
-        given_case = float_case(case)
-        if given_case is None:
-            continue
-        model, feed, _, truth = given_case
+    for case, model, feed, _, truth in float_cases():
         truth = {name: array for name, array in truth.items() if array.dtype == np.float32}
         if not truth:
             continue

@@ -125,11 +125,7 @@ def test_one_node_at_a_time_is_equal_to_the_last_bit(name, monkeypatch) -> None:
 def test_a_sample_of_onnxs_own_models(each, monkeypatch) -> None:
     monkeypatch.setattr(segments, "TENSORS_PER_SEGMENT", each)
     compared = 0
-    for case in cases()[::EVERY]:
-        found = float_case(case)
-        if found is None:
-            continue
-        model, feed, names, truth = found
+    for case, model, feed, names, truth in float_cases():
         ours = shown(model, feed, names)
         for name in [name for name in truth if truth[name].dtype != np.float32]:
             del truth[name], ours[name]
@@ -140,6 +136,14 @@ def test_a_sample_of_onnxs_own_models(each, monkeypatch) -> None:
             )
         compared += 1
     assert compared > 60
+
+
+def float_cases():
+    """Some of ONNX's cases, each with what `float_case` says of it."""
+    for case in cases()[::EVERY]:
+        found = float_case(case)
+        if found is not None:
+            yield case, *found
 
 
 def float_case(case: Case):
