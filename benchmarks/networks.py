@@ -147,6 +147,7 @@ _COARSE = {2: Dim("height", 256, 1024, 32), 3: Dim("width", 256, 1024, 32)}
 _FINE = {2: Dim("height", 64, 512), 3: Dim("width", 64, 512)}
 _CELLS = {"cells/boxes": (0, 4), "cells/confidences": (4, 85)}
 _YOLO_SMALL = functools.partial(Yolo, 24, 1)
+_UNET28 = functools.partial(unet_of, 28)  # 5.9 M parameters
 _UNET64 = functools.partial(unet_of, 64)
 
 NETWORKS = {
@@ -156,6 +157,7 @@ NETWORKS = {
         Network(
             "unet", trained_unet, (1, 256, 256), ("logits",), _FINE, follows=True, trained=True
         ),
+        Network("unet28", _UNET28, (1, 512, 512), ("logits",), follows=True),
         Network("unet64", _UNET64, (1, 512, 512), ("logits",), follows=True),
         Network("detr", detr, (3, 800, 800), ("classes", "boxes"), _COARSE),
         Network("detr_small", detr_small, (3, 320, 320), ("classes", "boxes"), _COARSE),
