@@ -17,7 +17,7 @@ from roadworthy.backends.base import CompileOptions, Engine
 from roadworthy.backends.registry import find
 from roadworthy.core.signature import Dim
 from roadworthy.core.target import Target
-from roadworthy.pipeline.lowering import dialect_of
+from roadworthy.pipeline.dialects import dialect_of
 
 
 @dataclass(frozen=True)

@@ -53,13 +53,10 @@ def without_tf32():
 
 
 @pytest.mark.parametrize(("precision", "limit"), [("fp32", 1e-5), ("fp16", HALF)])
-@pytest.mark.usefixtures("without_tf32")
-def test_tensorrt_answers_as_the_module_does_on_the_gpu(
-    precision, limit, tmp_path_factory, monkeypatch
-):
+@pytest.mark.usefixtures("without_tf32", "own_cache")
+def test_tensorrt_answers_as_the_module_does_on_the_gpu(precision, limit):
     from tests.device.place import TARGET
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     torch.manual_seed(0)
     module = Net().cuda().eval()
     image = torch.randn(2, 3, SIDE, SIDE, device="cuda")

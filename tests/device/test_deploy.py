@@ -26,18 +26,13 @@ from tests.device.place import TARGET
 from tests.unit.cli.made import Ended
 from tests.unit.cli.made import roadworthy as fresh_process
 
-pytestmark = pytest.mark.device
+pytestmark = [pytest.mark.device, pytest.mark.usefixtures("own_cache")]
 
 TENSORRT, RANGES = str(TARGET), "image[batch=1..4,3,h=32..64:8,w=32..64:8]"
 QUICK = ("--option", "tensorrt.level=0", "--json")
 # The oracles compute every case in FP64 on the CPU, which takes its time.
 NARROW = 8
 LEVEL = ("--option", "tensorrt.level=3")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from roadworthy.core.errors import CompileError
 from roadworthy.core.progress import silent
 from roadworthy.core.samples import Samples
 from roadworthy.graph.signature import signature_of
-from roadworthy.pipeline.lowering import dialect_of
+from roadworthy.pipeline.dialects import dialect_of
 from roadworthy.precision.dialect import dialect_for
 from roadworthy.precision.placement import place
 from roadworthy.precision.quantize import named, observe, quantize, split
@@ -29,7 +29,7 @@ from tests import models
 from tests.device.place import QUICK, TARGET
 from tests.unit.cli.made import Ended
 
-pytestmark = pytest.mark.device
+pytestmark = [pytest.mark.device, pytest.mark.usefixtures("own_cache")]
 
 TIMES_LITERAL = 2.0
 WIDTH = 64
@@ -153,11 +153,6 @@ def judged(model, graph, signature, feeds, engine):
     exact = list(literal_answers(model, signature, feeds))
     literal = worst(literal_answers(graph, signature, feeds), exact)
     return literal, worst(answers_of(engine, feeds), exact)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -20,17 +20,12 @@ from roadworthy.core.target import Target
 from tests import models
 from tests.device import networks
 
-pytestmark = pytest.mark.device
+pytestmark = [pytest.mark.device, pytest.mark.usefixtures("own_cache")]
 
 TARGET = os.environ.get("ROADWORTHY_TENSORRT", "tensorrt")
 QUICK = (("build-cache", "off"), ("level", "0"))
 FP32 = 1e-5
 """Relative L2 of one FP32 runtime against NumPy."""
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture

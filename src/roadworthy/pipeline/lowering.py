@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from roadworthy.backends import registry
 from roadworthy.backends.base import Engine
-from roadworthy.core.cpus import cpu_features
 from roadworthy.core.errors import RoadworthyError, UnavailableError, WrongAnswersError
 from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Samples
@@ -22,10 +21,11 @@ from roadworthy.core.verdict import Tolerance, Verdict
 from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.graph.serial import digest, to_files
 from roadworthy.pipeline.account import Evidence
+from roadworthy.pipeline.dialects import dialect_of
 from roadworthy.pipeline.request import Request
 from roadworthy.pipeline.stated import Stated, stated, states_int8, wants_types
 from roadworthy.precision.calibrate import Calibration, calibrate
-from roadworthy.precision.dialect import Dialect, dialect_for
+from roadworthy.precision.dialect import Dialect
 from roadworthy.precision.half import plan_half, to_half
 from roadworthy.precision.mixed import with_half_rest
 from roadworthy.precision.placement import Placement, place
@@ -55,8 +55,6 @@ SAMPLES = "samples"
 # What is taken back to float when a runtime can't build a plan or computes it wrongly: each stands
 # for a family of kernels that was seen to fail or that others don't agree on.
 _SUSPECTS = ("MatMul", "Gemm", "Add", "Mul", "Concat", "ConvTranspose")
-# What Linux, macOS and Windows call the machines whose INT8 kernels may saturate.
-_X86 = frozenset({"AMD64", "i386", "i686", "x86", "x86_64"})
 
 
 @dataclass(frozen=True)
@@ -364,44 +362,3 @@ def _costs_too_much(verdict: Verdict, where: str) -> WrongAnswersError:
         where=f"{where}, computed literally",
         remedy="choose a higher precision, or calibrate with more samples like those",
     )
-
-
-def dialect_of(target: Target) -> Dialect:
-    """Return how a target wants its INT8 graph; of TensorRT, as its version 8 does.
-
-    A CPU of another host is asked of which kind it is, which starts a worker there.
-
-    Raises:
-        UnavailableError: its backend has no INT8 here.
-    """
-    found = dialect_for(target.backend, None if target.is_elsewhere else cpu_features())
-    if target.device not in (None, "cpu", "CPU"):
-        # Reduced weights are for x86 kernels only.
-        return replace(found, weight_limit=127)
-    if not target.is_elsewhere or target.backend == "tensorrt":
-        return found
-    machine = _machine_of(target)
-    if machine and machine not in _X86:
-        return found
-    return found.careful(
-        f"weights have 7 bits: whether the CPU at {target.where} ({machine or 'unknown'}) has VNNI "
-        "isn't known, and without it an x86 CPU adds up pairs of products in 16 bits"
-    )
-
-
-def _machine_of(target: Target) -> str:
-    """Return what kind of machine a target is on, empty where nobody answers."""
-    try:
-        return registry.find(target.backend).fingerprint(target).get("machine", "")
-    except UnavailableError:
-        # The build says so itself, where there is to be one.
-        return ""
-
-
-def has_dialect(target: Target) -> bool:
-    """Tell whether a target's backend has INT8 here."""
-    try:
-        dialect_for(target.backend)
-    except UnavailableError:
-        return False
-    return True

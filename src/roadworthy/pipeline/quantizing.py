@@ -21,9 +21,10 @@ from roadworthy.graph.serial import digest, to_files
 from roadworthy.graph.signature import signature_of
 from roadworthy.passes.catalogue import standard_passes
 from roadworthy.passes.guard import run_guarded
+from roadworthy.pipeline.dialects import dialect_of
 from roadworthy.pipeline.gather import fitting, gather_samples
 from roadworthy.pipeline.keeping import check_keep
-from roadworthy.pipeline.lowering import dialect_of, nothing_to_quantise
+from roadworthy.pipeline.lowering import nothing_to_quantise
 from roadworthy.pipeline.request import CALIBRATIONS, DEFAULT_TARGET
 from roadworthy.precision.calibrate import Calibration, unfit
 from roadworthy.precision.placement import place

@@ -22,8 +22,9 @@ from roadworthy.graph.depth import arithmetic_depth
 from roadworthy.graph.quantised import is_quantised
 from roadworthy.pipeline.account import shape_labels
 from roadworthy.pipeline.adopted import judge_plan
+from roadworthy.pipeline.dialects import has_dialect
 from roadworthy.pipeline.gather import fitting, gather_samples, require_samples
-from roadworthy.pipeline.lowering import has_dialect, quantised_limits
+from roadworthy.pipeline.lowering import quantised_limits
 from roadworthy.pipeline.request import DEFAULT_TARGET
 from roadworthy.pipeline.subjects import open_runnable, plan_target
 from roadworthy.source.given import GIVEN, given_reference

@@ -22,7 +22,7 @@ from roadworthy.core.target import Target
 from roadworthy.graph.serial import from_files
 from roadworthy.pipeline import lowering as lowering_module
 from roadworthy.pipeline.deploy import deploy
-from roadworthy.pipeline.lowering import LOWERED, Lowering, dialect_of, wants_types
+from roadworthy.pipeline.lowering import LOWERED, Lowering, wants_types
 from roadworthy.pipeline.request import make_request
 from roadworthy.precision.dialect import COMPUTE, dialect_for
 from roadworthy.verify.engine import verify_engine
@@ -300,29 +300,6 @@ class TestTypes:
                 Target(name), precision, quiet
             )
             assert lowered.model is matmul.model
-
-    def test_weights_of_eight_bits_where_no_x86_cpu_reads_them(self):
-        assert dialect_of(Target.parse("onnxruntime:cuda")).weight_limit == 127
-        assert dialect_of(Target("tensorrt")).weight_limit == 127
-
-    @pytest.mark.parametrize(
-        ("machine", "limit"),
-        [("x86_64", 63), ("AMD64", 63), ("", 63), (None, 63), ("aarch64", 127)],
-    )
-    def test_another_hosts_cpu_is_taken_to_be_without_vnni(self, monkeypatch, machine, limit):
-        """What it can do isn't known; weights of eight bits would saturate there in silence."""
-
-        def fingerprint(*_):
-            if machine is None:
-                raise UnavailableError("no route to host")
-            return {"machine": machine}
-
-        for name in ("onnxruntime", "openvino"):
-            monkeypatch.setattr(type(registry.find(name)), "fingerprint", fingerprint)
-            found = dialect_of(Target.parse(f"{name}@ssh=pi"))
-            assert found.weight_limit == limit
-            assert ("weights have 7 bits" in found.note) is (limit == 63)
-        assert dialect_of(Target.parse("onnxruntime:cuda@ssh=pi")).weight_limit == 127
 
     def test_the_account_says_why_weights_are_reduced(self, matmul, monkeypatch):
         careful = dialect_for("onnxruntime").careful("weights have 7 bits: nobody knows")
