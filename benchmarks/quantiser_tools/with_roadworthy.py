@@ -23,7 +23,7 @@ def main() -> None:
     samples = load_samples(asked.samples, None, asked.input)[: asked.count]
     dialect = dialect_for(asked.dialect, cpu_features())
     placements = [place(model, dialect)]
-    parts = split(samples, judges_for(model, placements, asked.method))
+    parts = split(samples, judges_for(model, placements, samples, asked.method))
     calibration = observe(
         model,
         placements,

@@ -239,7 +239,8 @@ class Lowering:
                 dialects[self._dialect(target)] = None
         model = self._model()
         placements = [place(model, dialect) for dialect in dialects]
-        return placements, split(self._samples, judges_for(model, placements, self._request.method))
+        most = judges_for(model, placements, self._samples, self._request.method)
+        return placements, split(self._samples, most)
 
     def _check_kept(self, keep: Path) -> None:
         """Refuse before any target is built what could only be refused for one of them later."""

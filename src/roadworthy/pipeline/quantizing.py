@@ -150,7 +150,7 @@ def run_quantize(
         )
     # A cache holds scales alone.
     correct = emit == "onnx"
-    parts = split(found, judges_for(graph, [placement], method, correct=correct))
+    parts = split(found, judges_for(graph, [placement], found, method, correct=correct))
     calibration = observe(
         graph,
         [placement],

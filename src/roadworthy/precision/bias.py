@@ -12,15 +12,21 @@ the example UNet from 37 dB to 24.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roadworthy.backends.place import Here
+from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Samples
-from roadworthy.core.signature import Array
+from roadworthy.core.signature import Array, Feed
+from roadworthy.graph.serial import to_files
 from roadworthy.precision.calibrate import unfit
 from roadworthy.precision.dialect import COMPUTE
 from roadworthy.precision.lower import rounded
@@ -28,14 +34,15 @@ from roadworthy.precision.operands import channel_axis
 from roadworthy.precision.placement import Placement
 from roadworthy.precision.plan import Correction, PrecisionPlan
 from roadworthy.precision.scales import weight_array
-from roadworthy.precision.segments import SegmentedNetwork
+from roadworthy.precision.segments import RUNTIME
 from roadworthy.precision.typed import fresh, is_float, opset_of, value_names
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# Two instead of 32 cost the three networks of the benchmarks 0.4 dB at most (ADR 0011).
-MOST_SAMPLES = 4
+# A mean is taken over all positions, so a few samples do, and of large ones fewer (ADR 0011).
+FEWEST_SAMPLES, MOST_SAMPLES = 2, 4
+ENOUGH_VALUES = 2**19
 # From here on ReduceMean takes its axes as an input.
 _AXES_AS_INPUT = 18
 
@@ -56,7 +63,7 @@ def corrections(
         model: FP32, the one that `plan` was made for; left as it is.
         plan: INT8.
         samples: the real ones that it was calibrated with; at most `MOST_SAMPLES`, from all over,
-            are run. Which ones is by their position.
+            are run, of large ones fewer. Which ones is by their position.
         threads: of one inference; None takes what this process may use.
         progress: told what is being done.
 
@@ -67,24 +74,37 @@ def corrections(
     twins = _Twins(model, plan)
     if not twins.shifts:
         return ()
-    chosen = samples.items[:: -(-len(samples) // MOST_SAMPLES)]
     means: dict[str, list[Array]] = {name: [] for name in twins.shifts}
-    with SegmentedNetwork(twins.model, list(means), threads) as network:
-        for index, item in enumerate(chosen):
-            progress("correct biases", index / len(chosen))
-            feed = item.load()
-            # Calibration has left such a sample out, and named it.
-            if unfit(feed):
-                continue
-            for shown in network.run(feed):
-                for name, values in shown.items():
-                    means[name].append(values.astype(np.float64))
+    files = to_files(twins.model, "twins.onnx")
+    spec = {"threads": threads or usable_cpus(), "optimise": True, "arena": False}
+    with closing(Here(RUNTIME).open(files, spec)) as runner:
+        del files
+        for index, feed in enumerate(_spread(samples, count := enough(samples[0]))):
+            progress("correct biases", index / count)
+            for name, values in runner.run(dict(feed)).items():
+                means[name].append(values.astype(np.float64))
     shifts = {twins.shifts[name]: _mean(rows) for name, rows in means.items() if rows}
     return tuple(
         Correction(biased.node, biased.tensor, tuple(map(float, -shift)))
         for biased, shift in shifts.items()
         if np.isfinite(shift).all()
     )
+
+
+def enough(feed: Feed) -> int:
+    """Return how many samples like this one tell a mean over all positions."""
+    values = max(1, sum(array.size for array in feed.values()))
+    return min(MOST_SAMPLES, max(FEWEST_SAMPLES, math.ceil(ENOUGH_VALUES / values)))
+
+
+def _spread(samples: Samples, count: int) -> Iterator[Feed]:
+    """Yield samples from all over, `count` at most, loaded one at a time.
+
+    Calibration leaves out, and names, what is unfit; the next one is taken instead.
+    """
+    step = -(-len(samples) // count)
+    for first in range(0, len(samples), step):
+        yield from islice((f for f in samples[first : first + step] if not unfit(f)), 1)
 
 
 def _mean(rows: Sequence[Array]) -> Array:
@@ -105,7 +125,7 @@ class _Twins:
     """A copy of the network with a twin beside every quantised node that has a bias.
 
     Attributes:
-        model: the copy.
+        model: the copy; it gives the shifts and nothing else.
         shifts: by tensor, float32 of shape (channels,), the mean of twin minus node on one sample.
     """
 
@@ -116,12 +136,14 @@ class _Twins:
         self._taken = value_names(model) | {node.name or "" for node in model.graph.all_nodes()}
         self._items = {item.tensor: item for item in plan.tensors}
         self._rounded: dict[str, ir.Value] = {}
+        self._given: list[ir.Value] = []
         int8 = {item.node for item in plan.decisions if item.dtype == plan.precision}
         for node in list(self._graph):
             if node.op_type in COMPUTE and node.name in int8:
                 bias = own_bias(node)
                 if bias is not None:
                     self._add(node, bias)
+        self._graph.outputs[:] = self._given
 
     def _add(self, node: ir.Node, bias: ir.Value) -> None:
         data, weight = node.inputs[0], node.inputs[1]
@@ -135,6 +157,7 @@ class _Twins:
         attributes = {name: item.value for name, item in node.attributes.items()}
         twin = self._node(node.op_type, given, attributes)
         shift = self._mean(node, self._node("Sub", [twin, node.outputs[0]]), bias)
+        self._given.append(shift)
         self.shifts[shift.name or ""] = _Biased(node.name or "", bias.name or "")
 
     def _mean(self, node: ir.Node, difference: ir.Value, bias: ir.Value) -> ir.Value:

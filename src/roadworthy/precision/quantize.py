@@ -11,7 +11,7 @@ from roadworthy.core.errors import InputError
 from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Sample, Samples
 from roadworthy.core.signature import Answers, Signature
-from roadworthy.precision.bias import any_to_correct, corrections
+from roadworthy.precision.bias import any_to_correct, corrections, enough
 from roadworthy.precision.calibrate import Calibration, calibrate, unfit
 from roadworthy.precision.dialect import Dialect
 from roadworthy.precision.lower import lower
@@ -40,8 +40,6 @@ BY_POSITION = (
 # Methods that score so near to each other on a few samples are alike.
 _ALIKE_DB = 0.5
 _ALIKE_SHARE = 0.005
-# Where one method is given there is only to tell whether correcting biases pays, by decibels.
-_MOST_ON_TRIAL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,17 +191,22 @@ class Split:
 
 
 def judges_for(
-    model: ir.Model, placements: Iterable[Placement], method: str, *, correct: bool = True
+    model: ir.Model,
+    placements: Iterable[Placement],
+    samples: Samples,
+    method: str,
+    *,
+    correct: bool = True,
 ) -> int:
     """Return how many samples are of use held back, for `split`.
 
-    Methods are compared on them. Where one is given, they only tell whether correcting biases pays,
-    and there may be none to correct.
+    Methods are compared on them. Where one is given, they only tell whether correcting biases pays:
+    as many as biases are corrected with; and there may be none to correct.
     """
     if method == AUTO:
         return _MOST_HELD_BACK
     tried = correct and any(any_to_correct(model, placement) for placement in placements)
-    return _MOST_ON_TRIAL if tried else 0
+    return enough(samples[0]) if tried else 0
 
 
 def split(samples: Samples, most: int = _MOST_HELD_BACK) -> Split:
@@ -290,7 +293,9 @@ def quantize(
     calibration = replace(calibration, wild=parts.wild, data_set=parts.data_set)
     placing = _Placer(model, dialect, calibration, islands or {})
     apart = parts.held_back is not parts.seen
-    unseen = parts.held_back if apart or method == AUTO else parts.held_back[:_MOST_ON_TRIAL]
+    unseen = parts.held_back
+    if not apart and method != AUTO:
+        unseen = unseen[: enough(unseen[0])]
     judge = _Judge(model, signature, dialect, unseen)
     scores: list[MethodScore] = []
     for index, name in enumerate(METHODS if method == AUTO else ()):

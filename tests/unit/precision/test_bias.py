@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from roadworthy.core.errors import InputError
-from roadworthy.core.samples import Samples
+from roadworthy.core.samples import Sample, Samples
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision.bias import MOST_SAMPLES, corrections, own_bias
 from roadworthy.precision.dialect import dialect_for
@@ -117,24 +117,53 @@ def test_the_order_of_the_samples_changes_no_bit() -> None:
     )
 
 
-def test_many_samples_are_not_all_run_and_one_with_nan_is_left_out() -> None:
+class Watched:
+    """300 samples of a shape; `spoilt` ones have a NaN."""
+
+    def __init__(self, few: Samples, spoilt: frozenset[int] = frozenset(), side: int = 6) -> None:
+        self.loaded: list[int] = []
+        self._few, self._spoilt, self._side = few, spoilt, side
+        items = [Sample(f"s{i}", lambda i=i: self._load(i)) for i in range(300)]
+        self.samples = Samples("many", "arrays", items)
+
+    def _load(self, index: int):
+        self.loaded.append(index)
+        x = np.resize(self._few[index % len(self._few)]["x"], (1, 8, self._side, self._side))
+        if index in self._spoilt:
+            x[0, 0, 0, 0] = np.nan
+        return {"x": x}
+
+
+def test_of_many_samples_some_from_all_over_are_run() -> None:
     model, few = of_kind("Conv")
     _, plan, _ = planned(model, few)
-    loaded = []
+    many = Watched(few)
+    corrections(model, plan, many.samples, 1, quiet)
+    # The first one is looked at for its size, too.
+    assert many.loaded == [0, 0, 75, 150, 225]
 
-    def load(index: int):
-        loaded.append(index)
-        feed = {"x": few[index % len(few)]["x"].copy()}
-        if index == 0:
-            feed["x"][0, 0, 0, 0] = np.nan
-        return feed
 
-    item = few.items[0].__class__
-    many = Samples("many", "arrays", [item(f"s{i}", lambda i=i: load(i)) for i in range(300)])
-    [found] = corrections(model, plan, many, 1, quiet)
-    assert len(loaded) <= MOST_SAMPLES
-    assert max(loaded) > 200
+def test_of_large_samples_fewer_are_run() -> None:
+    model, few = of_kind("Conv")
+    _, plan, _ = planned(model, few)
+    many = Watched(few, side=256)
+    corrections(model, plan, many.samples, 1, quiet)
+    assert many.loaded == [0, 0, 150]
+
+
+def test_instead_of_a_sample_with_nan_the_next_one_is_run() -> None:
+    model, few = of_kind("Conv")
+    _, plan, _ = planned(model, few)
+    many = Watched(few, frozenset({0, 1, 150}))
+    [found] = corrections(model, plan, many.samples, 1, quiet)
+    assert many.loaded == [0, 0, 1, 2, 75, 150, 151, 225]
     assert np.isfinite(found.values).all()
+
+
+def test_where_every_sample_has_nan_nothing_is_corrected() -> None:
+    model, few = of_kind("Conv")
+    _, plan, _ = planned(model, few)
+    assert corrections(model, plan, Watched(few, frozenset(range(300))).samples, 1, quiet) == ()
 
 
 class TestOwnBias:

@@ -344,7 +344,7 @@ def test_where_a_method_is_given_only_biases_need_judges(method, biased, correct
     samples = images(64) if biased else images(64, 2, 16)
     dialect = dialect_for("onnxruntime")
     placements = [place(model, dialect)]
-    most = judges_for(model, placements, method, correct=correct)
+    most = judges_for(model, placements, samples, method, correct=correct)
     assert most == wanted
     parts = split(samples, most)
     seen = observe(model, placements, parts.seen, method=method, threads=1, progress=quiet)
