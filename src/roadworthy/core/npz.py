@@ -8,6 +8,7 @@ import struct
 import tempfile
 import weakref
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -102,6 +103,13 @@ def _read_named(path: Path, read: Callable[[Any, str], Any]) -> dict[str, Any]:
     with _loaded(path) as archive:
         if isinstance(archive, np.ndarray):
             raise SamplesError("the file holds one array, not named ones", where=str(path))
+        twice = next((name for name, count in Counter(archive.files).items() if count > 1), None)
+        if twice is not None:
+            raise SamplesError(
+                f"the file holds {twice!r} more than once",
+                where=str(path),
+                remedy="write it again, each array under a name of its own",
+            )
         arrays = {name: read(archive, name) for name in archive.files}
     strangers = [name for name, value in arrays.items() if isinstance(value, bytes)]
     if strangers:

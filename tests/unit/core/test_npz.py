@@ -6,8 +6,11 @@ import gc
 import resource
 import tempfile
 import tracemalloc
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,3 +136,17 @@ def test_a_file_that_is_replaced_or_removed_is_the_old_one_here(save: Save, tmp_
     samples = load_samples(tmp_path / "a.npz", {"x": 1}, None)
     (tmp_path / "a.npz").unlink()
     np.testing.assert_array_equal(samples[2]["x"], stack(3)[2])
+
+
+@pytest.mark.parametrize("read", [read_npz, open_npz])
+@pytest.mark.parametrize("second", ["x.npy", "x"])
+def test_a_name_twice_is_refused(read: Any, second: str, tmp_path: Path) -> None:
+    """NumPy gives the last one in silence; another reader, the first."""
+    np.save(tmp_path / "x.npy", np.zeros(3, np.float32))
+    content = (tmp_path / "x.npy").read_bytes()
+    with zipfile.ZipFile(tmp_path / "s.npz", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("x.npy", second):
+            archive.writestr(name, content)
+    with pytest.raises(SamplesError, match="'x' more than once"):
+        read(tmp_path / "s.npz")
