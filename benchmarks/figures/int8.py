@@ -230,6 +230,19 @@ SECTIONS = (
         quantisers_full,
     ),
     Section(
+        "quantisers_amx",
+        "INT8 on a CPU with VNNI and AMX",
+        "The same on two cores of a GPU server while its other cores and the GPU were at work, so "
+        "the intervals are wide; fewer samples. `unet28` has the example's architecture at 512², "
+        "5.9 M parameters and seeded weights.",
+        "python benchmarks/quantisers.py --networks unet28,unet,detr_small,yolo_small --short "
+        "--tools roadworthy,onnxruntime,nncf --samples 16 --unseen 8 --seconds 6 --out "
+        "benchmarks/results/quantisers_amx.json",
+        ("onnxruntime", "openvino"),
+        quantisers_headline,
+        quantisers_full,
+    ),
+    Section(
         "calibration",
         "Calibrating for INT8",
         "From an ONNX file and a folder of samples to an INT8 ONNX file, each tool in a process of "
