@@ -46,19 +46,18 @@ def load_onnx(path: Path) -> ir.Model:
     if not _is_text(proto):
         raise InputError("the file holds names that are not text: it is damaged", where=str(path))
     _check_is_model(proto, path)
-    _load_external(proto, path)
+    _check_external(proto, path)
     try:
-        onnx.checker.check_model(proto, full_check=False)
+        onnx.checker.check_model(_without_values(proto), full_check=False)
     # Damaged names, types and attributes raise what they like here, not `ValidationError` only.
     except Exception as error:
-        # The checker serialises the model, which protobuf refuses above 2 GB; runtimes check again.
-        if "exceeds maximum" not in str(error) and "too large" not in str(error).lower():
-            raise _invalid(path, error) from error
+        raise _invalid(path, error) from error
+    _load_attributes(proto, path)
     check_tensors_only(proto)
     try:
         make_dense(proto.graph)
         model = ir.from_proto(proto)
-        _read_weights(model)
+        _read_weights(model, path.absolute().parent)
         _name_apart(model)
     except Exception as error:  # as above
         raise _invalid(path, error) from error
@@ -84,12 +83,31 @@ def make_dense(graph: onnx.GraphProto) -> None:
             make_dense(inner)
 
 
-def _read_weights(model: ir.Model) -> None:
-    """Look at every weight once: the checker doesn't see that there are too few bytes for one."""
+def _read_weights(model: ir.Model, base: Path) -> None:
+    """Bring external weights into memory, and look at every other one once.
+
+    The checker doesn't see that there are too few bytes for one. External ones never go through
+    protobuf, which can't hold 2 GB and copies each a few times.
+    """
+    ir.external_data.set_base_dir(model.graph, base)
     for graph in model.graphs():
         for value in graph.initializers.values():
-            if value.const_value is not None:
-                value.const_value.numpy()
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor):
+                value.const_value = _in_memory(tensor)
+            elif tensor is not None:
+                tensor.numpy()
+
+
+def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+    stated = tensor.length or Path(tensor.path).stat().st_size - (tensor.offset or 0)
+    if stated != tensor.nbytes:
+        raise ValueError(
+            f"the weights {tensor.name!r} take {tensor.nbytes} bytes, their file has {stated}"
+        )
+    array = np.array(tensor.numpy())
+    tensor.release()
+    return ir.Tensor(array, tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
 
 
 def _name_apart(model: ir.Model) -> None:
@@ -148,8 +166,42 @@ def _check_is_model(proto: onnx.ModelProto, path: Path) -> None:
         )
 
 
-def _load_external(proto: onnx.ModelProto, path: Path) -> None:
-    """Bring external weights into memory; the files must lie in or below the model's folder."""
+def _without_values(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return what the checker looks at: all but the values of tensors, which protobuf can't hold.
+
+    External tensors count as read. Of `raw_data` the checker asks nothing but whether it is there,
+    so a byte stands for all.
+    """
+    light = onnx.ModelProto()
+    _copy_fields(proto, light, "graph")
+    _copy_fields(proto.graph, light.graph, "initializer")
+    for tensor in proto.graph.initializer:
+        bare = light.graph.initializer.add()
+        _copy_fields(tensor, bare, "raw_data")
+        if tensor.HasField("raw_data"):
+            bare.raw_data = tensor.raw_data[:1]
+    for tensor in _external_tensors(light):
+        tensor.ClearField("data_location")
+        tensor.ClearField("external_data")
+        tensor.raw_data = b"\0" if all(tensor.dims) else b""
+    return light
+
+
+def _copy_fields(source: Message, target: Message, without: str) -> None:
+    for field in source.DESCRIPTOR.fields:
+        if field.name == without:
+            continue
+        if field.is_repeated:
+            getattr(target, field.name).MergeFrom(getattr(source, field.name))
+        elif source.HasField(field.name):
+            if field.type == FieldDescriptor.TYPE_MESSAGE:
+                getattr(target, field.name).CopyFrom(getattr(source, field.name))
+            else:
+                setattr(target, field.name, getattr(source, field.name))
+
+
+def _check_external(proto: onnx.ModelProto, path: Path) -> None:
+    """External weights must lie in files in or below the model's folder."""
     base = path.absolute().parent
     for tensor in _external_tensors(proto):
         location = {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
@@ -169,8 +221,18 @@ def _load_external(proto: onnx.ModelProto, path: Path) -> None:
                 remedy=f"copy {location} beside the model: both belong together",
             )
         _check_extent(tensor, file, path)
+
+
+def _load_attributes(proto: onnx.ModelProto, path: Path) -> None:
+    """Bring the external tensors of attributes into memory, which onnx_ir leaves where they are."""
+    from onnx.external_data_helper import _get_attribute_tensors, load_external_data_for_tensor
+
     try:
-        onnx.load_external_data_for_model(proto, str(base))
+        for tensor in _get_attribute_tensors(proto):
+            if _is_external(tensor):
+                load_external_data_for_tensor(tensor, str(path.absolute().parent))
+                tensor.data_location = onnx.TensorProto.DEFAULT
+                del tensor.external_data[:]
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise InputError(
             f"the external weights can't be read: {_first_line(error)}", where=str(path)
@@ -197,9 +259,13 @@ def _check_extent(tensor: onnx.TensorProto, file: Path, path: Path) -> None:
 
 
 def _external_tensors(proto: onnx.ModelProto) -> list[onnx.TensorProto]:
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+    from onnx.external_data_helper import _get_all_tensors
 
-    return [tensor for tensor in _get_all_tensors(proto) if uses_external_data(tensor)]
+    return [tensor for tensor in _get_all_tensors(proto) if _is_external(tensor)]
+
+
+def _is_external(tensor: onnx.TensorProto) -> bool:
+    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
 def _first_line(error: Exception) -> str:
