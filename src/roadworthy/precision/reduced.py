@@ -23,6 +23,7 @@ from roadworthy.core.closing import Closing
 from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import CompileError, RunError
 from roadworthy.core.signature import Array, Feed
+from roadworthy.graph.serial import files_with, without_weights
 from roadworthy.precision.segments import RUNTIME
 from roadworthy.precision.typed import fresh, opset_of, value_names
 
@@ -77,16 +78,20 @@ class ReducedNetwork(Closing):
         Raises:
             CompileError: a tensor can't be reduced: its type or its number of axes isn't known.
         """
-        self._model, self._asked = _with_reductions(model, axes)
+        light, self._weights = without_weights(model)
+        self._model, self._asked = _with_reductions(
+            light, opset_of(model), value_names(model), axes
+        )
         self._spec = {"threads": threads or usable_cpus(), "optimise": True, "arena": False}
         self._stack = ExitStack()
         self._runner: Runner | None = None
 
     def __enter__(self) -> Self:
         """Open the session; raises CompileError where ONNX Runtime refuses it."""
-        files = {"reduced.onnx": self._model.SerializeToString()}
+        files = files_with(self._model, self._weights, "reduced.onnx")
         # The session has its weights: once is enough.
         self._model.Clear()
+        self._weights.clear()
         self._runner = Here(RUNTIME).open(files, self._spec)
         self._stack.callback(self._runner.close)
         return self
@@ -121,14 +126,12 @@ class ReducedNetwork(Closing):
 
 
 def _with_reductions(
-    model: ir.Model, axes: Mapping[str, int | None]
+    model: onnx.ModelProto, opset: int, taken: set[str], axes: Mapping[str, int | None]
 ) -> tuple[onnx.ModelProto, dict[str, _Asked]]:
     import onnx
-    import onnx_ir as ir
     from onnx import helper, numpy_helper
 
-    opset, taken = opset_of(model), value_names(model)
-    proto = onnx.shape_inference.infer_shapes(ir.to_proto(model))
+    proto = onnx.shape_inference.infer_shapes(model)
     graph = proto.graph
     types = {
         value.name: value.type.tensor_type

@@ -20,6 +20,7 @@ from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import CompileError
 from roadworthy.core.signature import Array, Feed
 from roadworthy.graph.inner import inner_graphs
+from roadworthy.graph.serial import files_with, reference, references, without_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -36,13 +37,15 @@ class Segment:
     """Some nodes of the network, in order, as a model of its own.
 
     Attributes:
-        model: the ONNX model.
+        model: the ONNX model; to its large weights it only has references.
+        weights: what they refer to, see `without_weights`.
         inputs: what it takes of what was there before.
         outputs: what it gives: observed tensors and what later segments need.
         ends: what nobody needs after it.
     """
 
     model: onnx.ModelProto
+    weights: dict[str, ir.TensorProtocol]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     ends: tuple[str, ...]
@@ -70,10 +73,12 @@ class SegmentedNetwork(Closing):
         place = Here(RUNTIME)
         try:
             for segment in self._segments:
-                content = segment.model.SerializeToString()
+                files = files_with(segment.model, segment.weights, "segment.onnx")
                 # The session has its weights: once is enough.
                 segment.model.Clear()
-                runner = place.open({"segment.onnx": content}, spec)
+                segment.weights.clear()
+                runner = place.open(files, spec)
+                del files
                 self._stack.callback(runner.close)
                 self._runners.append(runner)
         except BaseException:
@@ -115,9 +120,9 @@ def cut(model: ir.Model, tensors: frozenset[str]) -> list[Segment]:
         CompileError: a tensor isn't in the graph.
     """
     import onnx
-    import onnx_ir as ir
 
-    proto = onnx.shape_inference.infer_shapes(ir.to_proto(model))
+    light, large = without_weights(model)
+    proto = onnx.shape_inference.infer_shapes(light)
     graph = proto.graph
     types = {
         value.name: value
@@ -133,7 +138,7 @@ def cut(model: ir.Model, tensors: frozenset[str]) -> list[Segment]:
     last = {name: i for i, group in enumerate(groups) for node in group for name in reads(node)}
     # What the network gives is of no interest here, unless it is observed.
     return [
-        _segment(proto, group, index, last, tensors, types, weights)
+        _segment(proto, group, index, last, tensors, types, weights, large)
         for index, group in enumerate(groups)
     ]
 
@@ -168,6 +173,7 @@ def _segment(
     tensors: frozenset[str],
     types: Mapping[str, Any],
     weights: Mapping[str, Any],
+    large: Mapping[str, ir.TensorProtocol],
 ) -> Segment:
     import onnx
 
@@ -189,7 +195,8 @@ def _segment(
     model.opset_import.extend(proto.opset_import)
     model.functions.extend(proto.functions)
     ends = [name for name in (*inputs, *outputs) if last.get(name, -1) <= index]
-    return Segment(model, tuple(inputs), tuple(outputs), tuple(dict.fromkeys(ends)))
+    its = {key: large[key] for key in map(reference, references(graph))}
+    return Segment(model, its, tuple(inputs), tuple(outputs), tuple(dict.fromkeys(ends)))
 
 
 def _loose(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
