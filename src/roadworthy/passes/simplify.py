@@ -14,7 +14,7 @@ from importlib.abc import MetaPathFinder
 
 import onnx_ir as ir
 
-from roadworthy.passes.base import Pass, PassRefused
+from roadworthy.passes.base import Pass, PassRefused, refuse_large
 
 
 class Simplify(Pass):
@@ -24,6 +24,7 @@ class Simplify(Pass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Return what onnxsim makes of the model."""
+        refuse_large(model, "onnxsim")
         with _without_torch():
             import onnxsim
 

@@ -6,7 +6,7 @@ import importlib.util
 
 import onnx_ir as ir
 
-from roadworthy.passes.base import Pass, PassRefused
+from roadworthy.passes.base import Pass, PassRefused, refuse_large
 
 
 class Slim(Pass):
@@ -18,6 +18,7 @@ class Slim(Pass):
         """Return what OnnxSlim makes of the model."""
         if importlib.util.find_spec("onnxslim") is None:
             raise PassRefused('not installed: pip install "roadworthy[slim]"')
+        refuse_large(model, "OnnxSlim")
         import onnxslim
 
         try:
