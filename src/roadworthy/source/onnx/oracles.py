@@ -23,6 +23,7 @@ from roadworthy.core.reference import Oracle, Reference
 from roadworthy.core.signature import Answers, Array, Feed, Signature, dtype_name
 from roadworthy.core.target import Target
 from roadworthy.graph.quantised import is_quantised
+from roadworthy.graph.serial import is_large, weight_bytes
 from roadworthy.source.onnx.evaluator import EVALUATOR_SECONDS, EvaluatorOracle
 from roadworthy.verify.metrics import compare_pair
 from roadworthy.verify.tolerance import (
@@ -80,22 +81,32 @@ def onnx_reference(
     notes: list[str] = []
     agreement: dict[str, object] = {}
     witnesses = 0
-    evaluator = EvaluatorOracle(model, seconds)
-    fine: Oracle | None = evaluator
+    fine: Oracle | None = _evaluator(model, seconds, notes)
     agree = QUANTISED_ORACLES_AGREE if is_quantised(model) else ORACLES_AGREE
-    others: list[Oracle] = [evaluator, *_other_oracles(model, signature, notes)]
-    for oracle in others:
+    others = [] if fine is None else [fine]
+    for oracle in (*others, *_other_oracles(model, signature, notes)):
         progress(f"oracle: {oracle.name}", 0.0)
         compared, worst = _compare(judge, oracle, feeds[:_COMPARED], agree, notes)
         if compared:
             witnesses += 1
             agreement[oracle.name] = {"feeds": compared, "worst_difference": worst}
-        elif oracle is evaluator:
+        elif oracle is fine:
             fine = None
     labels = () if witnesses else (SINGLE_ORACLE,)
     # At derived inputs, which may be harder on FP32 than samples, no engine could be judged beyond.
     limit = max(agree, FP32_CEILING)
     return Reference(judge, fine, "oracles", labels, tuple(notes), {"agreement": agreement}, limit)
+
+
+def _evaluator(model: ir.Model, seconds: float, notes: list[str]) -> Oracle | None:
+    """Return ONNX's evaluator; None with a note for a large model, of which it holds six times."""
+    if not is_large(model):
+        return EvaluatorOracle(model, seconds)
+    notes.append(
+        f"{EvaluatorOracle.name}: not asked: the network has {weight_bytes(model) / 1e9:.1f} GB of "
+        "weights, which it would hold several times over in FP64"
+    )
+    return None
 
 
 def _other_oracles(model: ir.Model, signature: Signature, notes: list[str]) -> list[Oracle]:
