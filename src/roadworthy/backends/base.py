@@ -120,6 +120,12 @@ class Engine:
         return find(self.target.backend).open(self)
 
 
+def main_file(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the file to open of an engine's: of a large model, all but its weights."""
+    name = next(iter(files))
+    return {name: files[name]}
+
+
 class Runner(Protocol):
     """What a backend's runtime provides: the raw call, nothing checked.
 

@@ -42,8 +42,8 @@ def literal_answers(
     model: ir.Model, signature: Signature, feeds: Iterable[Feed]
 ) -> Iterable[Answers]:
     """Yield the answers of a graph computed as it is written, nothing fused or replaced."""
-    engine = find(LITERAL.backend).compile(model, signature, LITERAL, PLAIN)
-    with engine.open() as session:
+    # The engine isn't kept: its files are as large as the weights, which the session has.
+    with find(LITERAL.backend).compile(model, signature, LITERAL, PLAIN).open() as session:
         for feed in feeds:
             yield session.run(feed)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Say, Support, quiet
+from roadworthy.backends.base import CompileOptions, Engine, Say, Support, main_file, quiet
 from roadworthy.backends.exchange import Exchanging
 from roadworthy.backends.onnxruntime.exchange import Exchange
 from roadworthy.backends.onnxruntime.origins import name_origins
@@ -90,7 +90,7 @@ class OnnxRuntimeBackend:
         )
         return Session(
             engine.signature,
-            Exchanging(runner, exchange, partial(name_origins, files=engine.files)),
+            Exchanging(runner, exchange, partial(name_origins, files=main_file(engine.files))),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from roadworthy.backends.base import CompileOptions, Engine, Say, Support, quiet
+from roadworthy.backends.base import CompileOptions, Engine, Say, Support, main_file, quiet
 from roadworthy.backends.exchange import Exchanging
 from roadworthy.backends.openvino.exchange import Exchange
 from roadworthy.backends.openvino.names import name_origins
@@ -86,7 +86,7 @@ class OpenVinoBackend:
         runner = open_runner(RUNTIME, engine.target.where, False, engine.files, spec)
         return Session(
             engine.signature,
-            Exchanging(runner, exchange, partial(name_origins, files=engine.files)),
+            Exchanging(runner, exchange, partial(name_origins, files=main_file(engine.files))),
         )
 
 

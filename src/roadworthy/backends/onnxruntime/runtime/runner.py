@@ -13,7 +13,7 @@ from .device import CPU, PROVIDERS, affinity
 from .foreign import foreign_types, ort_value, raw_array
 from .graph import tensors_by_node
 from .library import ort
-from .session import keep_graph, open_session, session_options
+from .session import Source, keep_graph, open_session, session_options
 from .trace import by_run, rows_of
 
 # What the graph that is executed is written down as.
@@ -24,7 +24,7 @@ class Runner:
     """One ONNX Runtime session over in-memory files.
 
     `spec`: "device" (None is the CPU), "threads" (None takes what the process may use),
-    "optimise", "spinning".
+    "optimise", "spinning", "arena" (whether memory is kept between runs).
     """
 
     def __init__(
@@ -34,12 +34,15 @@ class Runner:
         graph: Optional[Path] = None,
     ) -> None:
         """Open the session; `graph` is where to write the graph that it executes."""
-        self._files, self._spec = files, spec
+        self._spec = spec
         self._provider = PROVIDERS[spec.get("device") or "cpu"]
+        source = Source(files)
         options = self._options()
         if graph is not None:
             keep_graph(options, graph)
-        self.session = open_session(files, options, self._provider)
+        self.session = open_session(source, options, self._provider)
+        # For a profile, which opens a session of its own; and what is mapped must stay.
+        self._source = source
         self.outputs = [output.name for output in self.session.get_outputs()]
         self._foreign_inputs = foreign_types(self.session.get_inputs())
         self._foreign_outputs = foreign_types(self.session.get_outputs())
@@ -114,7 +117,7 @@ class Runner:
             options.profile_file_prefix = str(Path(folder, "profile"))
             graph = Path(folder, OPTIMISED)
             keep_graph(options, graph)
-            session = open_session(self._files, options, self._provider)
+            session = open_session(self._source, options, self._provider)
             try:
                 for _ in range(runs + 1):
                     self._run(session, feed)
@@ -129,3 +132,4 @@ class Runner:
     def close(self) -> None:
         """Release the session."""
         self.__dict__.pop("session", None)
+        self._source.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
-from typing import Any, List, Mapping
+from typing import Any, Callable, List, Mapping, Optional, Union
 
 from .device import CUDA
 from .library import ort
@@ -40,32 +42,43 @@ def keep_graph(options: ort.SessionOptions, path: Path) -> None:
         )
 
 
+class Source:
+    """An engine's files as ONNX Runtime opens them: its content, or the path beside its weights.
+
+    Weights in a file of their own are kept on the disk as long as this is: the session maps them
+    from there, and nobody needs them in memory.
+    """
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        """Write external data, found by name beside the first file, to a folder of its own."""
+        names = list(files)
+        self._remove: Optional[Callable[[], Any]] = None
+        self.model: Union[bytes, str] = files[names[0]]
+        if len(names) > 1:
+            folder = tempfile.mkdtemp(prefix="roadworthy-")
+            self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            for name in names:
+                Path(folder, name).write_bytes(files[name])
+            self.model = str(Path(folder, names[0]))
+
+    def close(self) -> None:
+        """Remove what was written; after the sessions, which have it open. May be called twice."""
+        if self._remove is not None:
+            self._remove()
+
+
 def open_session(
-    files: Mapping[str, bytes], options: ort.SessionOptions, provider: str
+    source: Source, options: ort.SessionOptions, provider: str
 ) -> ort.InferenceSession:
     """Open a session on the provider that was asked for, and on no other."""
     providers: List[Any] = [provider]
     if provider == CUDA:
         # FP32 means FP32 here.
         providers = [(provider, {"use_tf32": "0"})]
-    session = _loaded(files, options, providers)
+    session = ort.InferenceSession(source.model, options, providers=providers)
     # Otherwise a provider that fails while running is replaced by another in silence.
     session.disable_fallback()
     got = session.get_providers()
     if got[0] != provider:
         raise RuntimeError("asked for %s, but the session runs on %s" % (provider, ", ".join(got)))
     return session
-
-
-def _loaded(
-    files: Mapping[str, bytes], options: ort.SessionOptions, providers: List[Any]
-) -> ort.InferenceSession:
-    """Load the first file; the others are its external data, found by name beside it."""
-    names = list(files)
-    if len(names) == 1:
-        return ort.InferenceSession(files[names[0]], options, providers=providers)
-    with tempfile.TemporaryDirectory(prefix="roadworthy-") as folder:
-        for name in names:
-            Path(folder, name).write_bytes(files[name])
-        # ONNX Runtime has copied or pre-packed the weights once the session stands.
-        return ort.InferenceSession(str(Path(folder, names[0])), options, providers=providers)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
-from typing import Any, List, Mapping
+from typing import Any, Iterator, List, Mapping
 
 from .failure import some
 from .library import core, ov
@@ -16,11 +17,11 @@ def compile_model(
     files: Mapping[str, bytes], spec: Mapping[str, Any], device: str, profiling: bool = False
 ) -> Any:
     """Return the compiled model; with profiling, one whose requests tell their steps' times."""
-    model = _read(files)
-    _reshape(model, spec)
     told = properties(device, spec)
     told["PERF_COUNT"] = profiling
-    return core().compile_model(model, device, told)
+    with _read(files) as model:
+        _reshape(model, spec)
+        return core().compile_model(model, device, told)
 
 
 def check_precision(
@@ -29,7 +30,7 @@ def check_precision(
     """Raise unless what was asked for is what is executed; `ran` is `steps.floats_by_type`."""
     asked = PRECISIONS[spec["precision"]][0]
     strays = sorted(set(ran) - {asked, "f32"})
-    if strays and not _has_halves(_read(files)):
+    if strays and not _has_halves(files):
         raise RuntimeError(
             "%s was asked for, but OpenVINO executes %s in %s"
             % (asked, some(ran[strays[0]]), strays[0])
@@ -41,25 +42,31 @@ def check_precision(
         )
 
 
-def _has_halves(model: Any) -> bool:
+def _has_halves(files: Mapping[str, bytes]) -> bool:
     """Tell whether the model itself states 16-bit floats, so that they are nobody's choice."""
     kinds = {ov.Type.f16, ov.Type.bf16}
-    return any(
-        output.get_element_type() in kinds for op in model.get_ops() for output in op.outputs()
-    )
+    with _read(files) as model:
+        return any(
+            output.get_element_type() in kinds for op in model.get_ops() for output in op.outputs()
+        )
 
 
-def _read(files: Mapping[str, bytes]) -> Any:
-    """Read the first file; the others are its external data, found by name beside it."""
+@contextlib.contextmanager
+def _read(files: Mapping[str, bytes]) -> Iterator[Any]:
+    """Read the first file, for a `with` block; the others are its external data, beside it by name.
+
+    OpenVINO reads the names of such files at once, and weights from them when it compiles.
+    """
     names = list(files)
     if len(names) == 1:
-        return core().read_model(files[names[0]])
+        yield core().read_model(files[names[0]])
+        return
     with tempfile.TemporaryDirectory(prefix="roadworthy-") as folder:
         for name in names:
             Path(folder, name).write_bytes(files[name])
         # On Windows a folder whose files are mapped can't be removed.
         core().set_property({"ENABLE_MMAP": False})
-        return core().read_model(str(Path(folder, names[0])))
+        yield core().read_model(str(Path(folder, names[0])))
 
 
 def _reshape(model: Any, spec: Mapping[str, Any]) -> None:
