@@ -35,6 +35,17 @@ def _one_evaluator():
         yield
 
 
+@pytest.fixture
+def as_large(monkeypatch):
+    """Return what makes networks of a few bytes take the road of those of gigabytes."""
+
+    def switch():
+        monkeypatch.setattr("roadworthy.graph.serial.EXTERNAL_FROM_BYTES", 1)
+        monkeypatch.setattr("roadworthy.graph.serial._SMALL_BYTES", 8)
+
+    return switch
+
+
 @pytest.fixture(scope="session")
 def _far_host(tmp_path_factory):
     if shutil.which("ssh") is None:

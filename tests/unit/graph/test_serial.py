@@ -15,6 +15,7 @@ from roadworthy.core.errors import InputError
 from roadworthy.core.target import Target
 from roadworthy.graph import serial
 from roadworthy.graph.signature import signature_of
+from tests.models import perceptron, perceptron_weights
 
 WEIGHTS = np.arange(1000, dtype=np.float32)
 
@@ -94,3 +95,56 @@ def test_the_digest_tells_files_apart_by_name_content_and_border() -> None:
     assert len(set(digests)) == len(files)
     assert digests[0] == serial.digest({"a": b"12"})
     assert all(digest.startswith("sha256:") for digest in digests)
+
+
+BRANCHES = """g (float[4] x, bool c) => (float[4] y) {
+    y = If (c) <
+        then_branch = t () => (float[4] a) { a = Add(x, w) },
+        else_branch = e () => (float[4] b) { b = Mul(x, w) }
+    >
+}"""
+
+
+def with_branches() -> ir.Model:
+    """x + 10 or x · 11; the weights of either branch have one name, which doesn't tell them."""
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": 21]>{BRANCHES}')
+    for index, attribute in enumerate(model.graph.node[0].attribute):
+        weight = np.full(4, 10 + index, np.float32)
+        attribute.g.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    return ir.from_proto(model)
+
+
+def test_weights_of_branches_come_back_to_their_own(as_large) -> None:
+    as_large()
+    model = with_branches()
+    target = Target.parse("onnxruntime")
+    engine = find("onnxruntime").compile(model, signature_of(model), target, CompileOptions())
+    assert len(engine.files["model.onnx.data"]) >= 32
+    with engine.open() as session:
+        for branch, expected in ((True, 2 + 10), (False, 2 * 11)):
+            [y] = session.run({"x": np.full(4, 2, np.float32), "c": np.array(branch)}).values()
+            np.testing.assert_array_equal(y, np.full(4, expected))
+
+
+def test_small_constants_stay_in_a_message_without_weights() -> None:
+    model = a_model()
+    model.graph.initializers["k"] = ir.val("k", const_value=ir.tensor([1, 2, 3], name="k"))
+    light, weights = serial.without_weights(model)
+    assert [tensor.name for tensor in weights.values()] == ["w"]
+    assert light.ByteSize() < 1000
+    [outside] = serial.references(light.graph)
+    assert (outside.name, list(outside.dims), outside.data_type) == ("w", [1000], 1)
+    # Put back, it is what it was, to the last byte.
+    whole = ir.to_proto(model).SerializeToString()
+    assert serial.files_with(light, weights, "m") == {"m": whole}
+
+
+def test_a_large_models_weights_begin_at_pages(as_large) -> None:
+    as_large()
+    files = serial.to_files(perceptron(), "m.onnx")
+    for item in serial.references(onnx.load_model_from_string(files["m.onnx"]).graph):
+        entries = {entry.key: entry.value for entry in item.external_data}
+        begin, length = int(entries["offset"]), int(entries["length"])
+        assert (begin % 4096, entries["location"]) == (0, "m.onnx.data")
+        content = files["m.onnx.data"][begin : begin + length]
+        assert content == perceptron_weights()[item.name].tobytes()

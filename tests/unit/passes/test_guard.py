@@ -317,3 +317,24 @@ def test_progress_names_the_pass() -> None:
         lambda what, share: told.append((what, share)),
     )
     assert told == [("idle", 0.0), ("refusing", 0.5)]
+
+
+def test_a_large_graph_that_is_not_valid_is_rolled_back(as_large) -> None:
+    """ONNX Runtime forgives nodes out of order, the checker doesn't, weights or none."""
+    as_large()
+    after, [record] = guarded(Changing(lambda proto: proto.graph.node.reverse()))
+    assert record.outcome == "rolled back"
+    assert "topologically sorted" in record.detail
+    assert content(after) == content(model())
+
+
+def test_passes_that_take_no_large_model_are_named_with_the_reason(as_large) -> None:
+    as_large()
+    after, records = guarded(*standard_passes())
+    outcomes = {record.name.split(" ")[0]: record for record in records}
+    assert outcomes["tidy"].outcome == "kept"
+    for name, tool in (("simplify", "onnxsim"), ("slim", "OnnxSlim")):
+        assert outcomes[name].outcome == "not applied"
+        assert f"{tool} takes a model of less than 2 GB" in outcomes[name].detail
+    for one, other in zip(answers(after), answers(model()), strict=True):
+        np.testing.assert_allclose(one["y"], other["y"], rtol=1e-5)

@@ -123,3 +123,14 @@ def test_pooling_adds_in_another_order_in_onnx_runtime_itself() -> None:
     )
     # Three terms: 4 roundings, of magnitudes up to that of the largest term.
     np.testing.assert_allclose(one, other, rtol=0, atol=4 * 2**-24 * np.abs(X[0]["x"]).max())
+
+
+def test_a_large_model_the_converter_cant_take_is_a_reason(as_large) -> None:
+    as_large()
+    old = network("g (float[4] x) => (float[4] y) <float[4] w = {1,2,3,4}> { y = Add(x, w) }", 13)
+    found, reason = raised(old)
+    assert found is old
+    assert "less than 2 GB" in reason
+    # From 18 on no converter is needed.
+    new = network("g (float[4] x) => (float[4] y) <float[4] w = {1,2,3,4}> { y = Add(x, w) }", 18)
+    assert raised(new)[1] == ""

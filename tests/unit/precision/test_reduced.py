@@ -166,3 +166,12 @@ def test_names_that_are_taken_are_left_alone():
         found = net.run({"x": np.arange(4, dtype=np.float32)})
     assert found is not None
     assert (float(found["range_0_low"].low), float(found["y"].high)) == (-3.0, 3.0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_of_a_large_network_every_range_has_the_same_bits(name, as_large):
+    model, feed = NETWORKS[name]
+    axes = dict.fromkeys(float_tensors(model), None)
+    expected = reduced(model, feed, axes)
+    as_large()
+    assert reduced(model, feed, axes) == expected

@@ -227,3 +227,29 @@ def test_a_value_from_long_before_is_kept_until_its_last_reader(monkeypatch) -> 
     [where] = [i for i, part in enumerate(parts) if "r1" in part.ends]
     assert "s" in {name for node in parts[where].model.graph.node for name in node.output}
     assert all("r1" not in part.ends for part in parts[:where])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_of_a_large_network_every_tensor_has_the_same_bits(name, as_large) -> None:
+    model, feed = NETWORKS[name]
+    names = float_tensors(model)
+    expected = shown(model, feed, names)
+    as_large()
+    found = shown(model, feed, names)
+    assert found.keys() == expected.keys()
+    for tensor, array in expected.items():
+        np.testing.assert_array_equal(found[tensor], array, err_msg=tensor)
+
+
+def test_a_large_networks_weights_are_in_no_message(as_large) -> None:
+    as_large()
+    weights = convnet8_weights()
+    parts = cut(network(CONVNET8, weights), frozenset({"first", "r1", "c2", "s", "c4"}))
+    assert all(
+        item.data_location == item.EXTERNAL
+        for part in parts
+        for item in part.model.graph.initializer
+        if weights[item.name].nbytes > 8
+    )
+    assert {one.name for part in parts for one in part.weights.values()} <= weights.keys()
+    assert any(part.weights for part in parts)

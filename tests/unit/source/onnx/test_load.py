@@ -351,3 +351,80 @@ def test_nodes_of_one_name_get_names_of_their_own(tmp_path: Path) -> None:
     feed = {"x": np.array([1, -2], np.float32), "go": np.array(True)}
     with engine(loaded).open() as session:
         np.testing.assert_array_equal(session.run(feed)["y"], [4, 8])
+
+
+# Weights of more than protobuf's 2 GB
+
+
+def test_the_checker_is_given_no_weights(external: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model of more than 2 GB protobuf can't make the message that it wants."""
+    seen = []
+    check = onnx.checker.check_model
+
+    def checked(model: onnx.ModelProto, full_check: bool) -> None:
+        seen.append([len(item.raw_data) for item in model.graph.initializer])
+        check(model, full_check=full_check)
+
+    monkeypatch.setattr(onnx.checker, "check_model", checked)
+    model = load_onnx(external)
+    inside = load_onnx(saved(external.parent, WHOLE, "inside.onnx"))
+    assert seen == [[1] * len(perceptron_weights())] * 2
+    for name, weight in perceptron_weights().items():
+        for one in (model, inside):
+            np.testing.assert_array_equal(one.graph.initializers[name].const_value.numpy(), weight)
+
+
+def test_what_is_wrong_beside_external_weights_is_seen(external: Path) -> None:
+    model = onnx.load(external, load_external_data=False)
+    model.graph.node[0].op_type = "NoSuch"
+    assert "NoSuch" in refused(saved(external.parent, model)).what
+
+
+@pytest.mark.parametrize("kind", ["type", "other values", "text"])
+def test_external_weights_that_are_none_are_refused(kind: str, external: Path) -> None:
+    model = onnx.load(external, load_external_data=False)
+    tensor = model.graph.initializer[0]
+    if kind == "type":
+        tensor.data_type = TensorProto.UNDEFINED
+    elif kind == "text":
+        tensor.data_type = TensorProto.STRING
+    else:
+        tensor.float_data.append(1.0)
+    assert "not valid ONNX" in refused(saved(external.parent, model)).what
+
+
+def test_external_weights_of_another_size_are_refused(external: Path) -> None:
+    """Further bytes are as wrong as missing ones: they are another network's weights."""
+    model = onnx.load(external, load_external_data=False)
+    model.graph.initializer[0].dims[0] -= 1
+    assert "their file has" in refused(saved(external.parent, model)).what
+
+
+def test_external_weights_of_no_stated_length_are_the_rest_of_the_file(tmp_path: Path) -> None:
+    model = onnx.load_model_from_string(WHOLE)
+    weight = model.graph.initializer[0]
+    (tmp_path / "w.bin").write_bytes(b"skip" + weight.raw_data)
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="w.bin")
+    weight.external_data.add(key="offset", value="4")
+    found = load_onnx(saved(tmp_path, model)).graph.initializers[weight.name].const_value
+    np.testing.assert_array_equal(found.numpy(), perceptron_weights()[weight.name])
+
+
+def test_a_constant_of_a_node_in_a_file_comes_into_memory(tmp_path: Path) -> None:
+    value = helper.make_tensor("c", TensorProto.FLOAT, [2], np.array([3, 4], "<f4").tobytes(), True)
+    model = proto("g (float[2] x) => (float[2] y) { y = Add(x, c) }")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["c"], value=value))
+    onnx.save(
+        model,
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        location="c.data",
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    found = load_onnx(tmp_path / "m.onnx")
+    (tmp_path / "c.data").unlink()
+    with engine(found).open() as session:
+        np.testing.assert_array_equal(session.run({"x": np.ones(2, np.float32)})["y"], [4, 5])

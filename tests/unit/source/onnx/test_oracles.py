@@ -239,3 +239,15 @@ def test_the_evaluators_folder_goes_with_it(tmp_path: Path, monkeypatch) -> None
     del oracle
     gc.collect()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_large_network_the_evaluator_is_not_asked_and_a_note_says_so(as_large) -> None:
+    as_large()
+    model = perceptron()
+    feeds = [("s0", {"x": normal(2, 3)})]
+    found = onnx_reference(model, signature_of(model), feeds, lambda what, share: None)
+    assert (found.fine, found.labels) == (None, (SINGLE_ORACLE,))
+    [note] = found.notes
+    assert "FP64: not asked" in note and "GB of weights" in note
+    expected = perceptron_in_numpy(feeds[0][1])["y"]
+    np.testing.assert_allclose(found.judge.run(feeds[0][1])["y"], expected, atol=1e-5)
