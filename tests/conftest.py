@@ -41,7 +41,7 @@ def as_large(monkeypatch):
 
     def switch():
         monkeypatch.setattr("roadworthy.graph.serial.EXTERNAL_FROM_BYTES", 1)
-        monkeypatch.setattr("roadworthy.graph.serial._SMALL_BYTES", 8)
+        monkeypatch.setattr("roadworthy.graph.serial._SMALL_BYTES", 32)
 
     return switch
 
