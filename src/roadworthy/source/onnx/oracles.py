@@ -56,6 +56,10 @@ class BackendOracle:
         """Return the answers, or raise `RunError`."""
         return self._session.run(feed)
 
+    def close(self) -> None:
+        """Give the session back, which has a copy of the weights; nothing can be asked any more."""
+        self._session.close()
+
 
 def onnx_reference(
     model: ir.Model,

@@ -15,7 +15,7 @@ from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Signature
 from roadworthy.graph.signature import signature_of
 from roadworthy.source.onnx.load import apply_input_specs, load_onnx
-from roadworthy.source.onnx.oracles import onnx_reference
+from roadworthy.source.onnx.oracles import BackendOracle, onnx_reference
 from roadworthy.source.prepared import Baseline, Prepared
 from roadworthy.verify.answers import trusted_answers
 from roadworthy.verify.cases import plan_cases
@@ -86,6 +86,9 @@ class OnnxSource:
         samples.check(signature)
         reference = _oracles(model, signature, samples, progress)
         trusted = trusted_answers(reference, plan_cases(signature, samples), progress)
+        if isinstance(reference.judge, BackendOracle):
+            # All that it answered is kept: its memory is of more use to what comes next.
+            reference.judge.close()
         return Prepared(model, signature, reference, trusted, (), None)
 
 
