@@ -7,6 +7,7 @@ Otherwise the pass is rolled back and named in the certificate.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -50,7 +51,8 @@ def run_guarded(
     if not probes:
         raise ValueError("guarding passes needs at least one probe")
     signature = signature_of(model)
-    expected = _answers(model, signature, probes)
+    # Not before a pass changed something: a large model takes long to open.
+    expected = functools.cache(functools.partial(_answers, model, signature, probes))
     records = []
     for index, item in enumerate(passes):
         progress(item.name, index / len(passes))
@@ -76,7 +78,7 @@ def _try(
     model: ir.Model,
     signature: Signature,
     probes: Sequence[tuple[str, Feed]],
-    expected: Sequence[Answers],
+    expected: Callable[[], Sequence[Answers]],
     limits: Mapping[str, Tolerance],
 ) -> tuple[ir.Model, str, str]:
     """Return (the model to go on with, outcome, why)."""
@@ -96,7 +98,7 @@ def _try(
         )
     if not result.modified:
         return model, "kept", "nothing to change"
-    candidate = result.model
+    candidate, wanted = result.model, expected()
     try:
         changed = _signature_change(signature, signature_of(candidate))
         if changed:
@@ -110,7 +112,7 @@ def _try(
         return model, "rolled back", f"the new graph doesn't run: {error.what}"
     except Exception as error:  # the checker's refusals, and graphs that can't even be written
         return model, "rolled back", f"the new graph is not valid: {_first_line(error)}"
-    failure = _answers_change(probes, expected, actual, limits)
+    failure = _answers_change(probes, wanted, actual, limits)
     if failure:
         return model, "rolled back", f"the answers changed: {failure}"
     return candidate, "kept", f"same answers on {len(probes)} inputs"

@@ -14,9 +14,11 @@ from roadworthy.core.certificate import PassRecord
 from roadworthy.core.signature import Array
 from roadworthy.core.verdict import Tolerance
 from roadworthy.graph.signature import signature_of
+from roadworthy.passes import guard
 from roadworthy.passes.base import Pass, PassRefused
 from roadworthy.passes.catalogue import standard_passes
 from roadworthy.passes.guard import run_guarded
+from roadworthy.passes.tidy import Tidy
 from tests.models import engine, network, normal
 
 # Two slices of the input, each with its own weight, and an input that nothing needs.
@@ -338,3 +340,13 @@ def test_passes_that_take_no_large_model_are_named_with_the_reason(as_large) -> 
         assert f"{tool} takes a model of less than 2 GB" in outcomes[name].detail
     for one, other in zip(answers(after), answers(model()), strict=True):
         np.testing.assert_allclose(one["y"], other["y"], rtol=1e-5)
+
+
+def test_a_model_that_nothing_changes_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To open a model of gigabytes takes a while, and as much memory again."""
+    opened = []
+    monkeypatch.setattr(guard, "_answers", lambda *_: opened.append(1))
+    tidy = Tidy()(model()).model
+    after, [record] = guarded(Tidy(), on=tidy)
+    assert (record.outcome, record.detail, opened) == ("kept", "nothing to change", [])
+    assert after is tidy
