@@ -57,8 +57,10 @@ def load_onnx(path: Path) -> ir.Model:
     try:
         make_dense(proto.graph)
         model = ir.from_proto(proto)
-        _read_weights(model, path.absolute().parent)
+        _read_weights(model, path)
         _name_apart(model)
+    except InputError:
+        raise
     except Exception as error:  # as above
         raise _invalid(path, error) from error
     return model
@@ -83,29 +85,34 @@ def make_dense(graph: onnx.GraphProto) -> None:
             make_dense(inner)
 
 
-def _read_weights(model: ir.Model, base: Path) -> None:
+def _read_weights(model: ir.Model, path: Path) -> None:
     """Bring external weights into memory, and look at every other one once.
 
     The checker doesn't see that there are too few bytes for one. External ones never go through
     protobuf, which can't hold 2 GB and copies each a few times.
     """
-    ir.external_data.set_base_dir(model.graph, base)
+    ir.external_data.set_base_dir(model.graph, path.absolute().parent)
     for graph in model.graphs():
         for value in graph.initializers.values():
             tensor = value.const_value
             if isinstance(tensor, ir.ExternalTensor):
-                value.const_value = _in_memory(tensor)
+                value.const_value = _in_memory(tensor, path)
             elif tensor is not None:
                 tensor.numpy()
 
 
-def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
-    stated = tensor.length or Path(tensor.path).stat().st_size - (tensor.offset or 0)
-    if stated != tensor.nbytes:
-        raise ValueError(
-            f"the weights {tensor.name!r} take {tensor.nbytes} bytes, their file has {stated}"
-        )
-    array = np.array(tensor.numpy())
+def _in_memory(tensor: ir.ExternalTensor, path: Path) -> ir.TensorProtocol:
+    try:
+        stated = tensor.length or Path(tensor.path).stat().st_size - (tensor.offset or 0)
+        if stated != tensor.nbytes:
+            raise ValueError(
+                f"{tensor.name!r} takes {tensor.nbytes} bytes, {tensor.location} has {stated} of it"
+            )
+        array = np.array(tensor.numpy())
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the external weights can't be read: {_first_line(error)}", where=str(path)
+        ) from error
     tensor.release()
     return ir.Tensor(array, tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
 

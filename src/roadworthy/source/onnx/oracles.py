@@ -103,7 +103,7 @@ def onnx_reference(
 
 
 def _evaluator(model: ir.Model, seconds: float, notes: list[str]) -> Oracle | None:
-    """Return ONNX's evaluator; None with a note for a large model, of which it holds six times."""
+    """Return ONNX's evaluator; None, and a note, for a model too large to be copied in FP64."""
     if not is_large(model):
         return EvaluatorOracle(model, seconds)
     notes.append(

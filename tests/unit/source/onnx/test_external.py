@@ -150,7 +150,7 @@ def test_external_weights_of_another_size_are_refused(external: Path) -> None:
     """Further bytes are as wrong as missing ones: they are another network's weights."""
     model = onnx.load(external, load_external_data=False)
     model.graph.initializer[0].dims[0] -= 1
-    assert "their file has" in refused(saved(external.parent, model)).what
+    assert "can't be read: 'w1' takes" in refused(saved(external.parent, model)).what
 
 
 def test_external_weights_of_no_stated_length_are_the_rest_of_the_file(tmp_path: Path) -> None:
@@ -181,3 +181,9 @@ def test_a_constant_of_a_node_in_a_file_comes_into_memory(tmp_path: Path) -> Non
     (tmp_path / "c.data").unlink()
     with engine(found).open() as session:
         np.testing.assert_array_equal(session.run({"x": np.ones(2, np.float32)})["y"], [4, 5])
+
+
+def test_weights_that_are_another_files_too_are_refused(external: Path) -> None:
+    """A hard link may be to anything on the disk, whatever folder it lies in."""
+    (external.parent.parent / "elsewhere").hardlink_to(external.parent / "m.data")
+    assert "can't be read" in refused(external).what

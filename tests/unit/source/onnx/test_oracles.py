@@ -10,16 +10,20 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from roadworthy.core.certificate import SINGLE_ORACLE
-from roadworthy.core.errors import OraclesDisagreeError, RunError
+from roadworthy.core.errors import OraclesDisagreeError, RunError, UsageError
+from roadworthy.core.progress import silent
 from roadworthy.core.reference import Reference
+from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Answers, Array, Feed
 from roadworthy.graph.signature import signature_of
 from roadworthy.source.onnx import evaluator, oracles
 from roadworthy.source.onnx.evaluate import read_arrays, write_arrays
 from roadworthy.source.onnx.oracles import EvaluatorOracle, onnx_reference
+from roadworthy.source.onnx.source import OnnxSource
 from tests.models import convnet, network, normal, perceptron, perceptron_in_numpy
 
 
@@ -251,3 +255,15 @@ def test_of_a_large_network_the_evaluator_is_not_asked_and_a_note_says_so(as_lar
     assert "FP64: not asked" in note and "GB of weights" in note
     expected = perceptron_in_numpy(feeds[0][1])["y"]
     np.testing.assert_allclose(found.judge.run(feeds[0][1])["y"], expected, atol=1e-5)
+
+
+def test_the_judge_of_a_file_gives_its_memory_back_when_all_is_answered(tmp_path: Path) -> None:
+    """Every session has a copy of the weights; nobody asks this one any more."""
+    ir.save(perceptron(), tmp_path / "m.onnx")
+    samples = Samples.of_arrays([{"x": normal(2, 3)}])
+    prepared = OnnxSource(tmp_path / "m.onnx").prepare(samples, (), (), silent)
+    with prepared.trusted as trusted:
+        _, feed, answers = next(iter(trusted.cases[0].pairs()))
+        np.testing.assert_allclose(answers["y"], perceptron_in_numpy(feed)["y"], atol=1e-5)
+    with pytest.raises(UsageError, match="closed"):
+        prepared.reference.judge.run(feed)
