@@ -41,9 +41,47 @@ def typed_copy(model: ir.Model) -> ir.Model:
 def infer(model: ir.Model) -> None:
     """Infer dtypes and shapes in place; inputs and outputs keep the shapes that they state."""
     ends = [(value, value.shape) for value in (*model.graph.inputs, *model.graph.outputs)]
+    holders = _holders(model)
     common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
     for value, shape in ends:
         value.shape = shape
+    for value, held in holders:
+        value.type, value.shape = held, None
+
+
+def _holders(model: ir.Model) -> list[tuple[ir.Value, ir.TypeProtocol]]:
+    """Return the sequences and optional values with their types.
+
+    `onnx_ir` makes tensors of those that the model states no type for.
+    """
+    if not any(_may_hold(node.op_type) for node in _every_node(model)):
+        return []
+    try:
+        proto = onnx.shape_inference.infer_shapes(ir.to_proto(model))
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return []  # then no other type is inferred either
+    inferred = ir.from_proto(proto)
+    found: list[tuple[ir.Value, ir.TypeProtocol]] = []
+    for ours, theirs in zip(model.graphs(), inferred.graphs(), strict=True):
+        types = {
+            name: value.type
+            for name, value in ir.convenience.create_value_mapping(theirs).items()
+            if isinstance(value.type, ir.SequenceType | ir.OptionalType)
+        }
+        values = ir.convenience.create_value_mapping(ours)
+        found += [(values[name], held) for name, held in types.items() if name in values]
+    return found
+
+
+def _every_node(model: ir.Model) -> Iterator[ir.Node]:
+    """Give all nodes, those of functions too."""
+    yield from model.graph.all_nodes()
+    for function in model.functions.values():
+        yield from function.all_nodes()
+
+
+def _may_hold(operator: str) -> bool:
+    return "Sequence" in operator or operator.startswith("Optional")
 
 
 def check(model: ir.Model) -> str:

@@ -15,7 +15,7 @@ from roadworthy.core.signature import Array
 from roadworthy.graph.signature import signature_of
 from roadworthy.precision.half import plan_half, to_half
 from roadworthy.precision.plan import Decision, PrecisionPlan
-from roadworthy.precision.typed import check
+from roadworthy.precision.typed import check, graph_values, is_float, typed_copy
 from tests.models import convnet, network, normal, perceptron
 from tests.unit.precision.half_made import ranges_of, relative, run
 
@@ -261,6 +261,28 @@ def test_half_is_refused_where_the_operator_has_none() -> None:
     with pytest.raises(UnavailableError, match="opset 21 has no BFLOAT16 for Conv") as caught:
         to_half(convnet(), plan_of(convnet(), "c", precision="bf16"))
     assert "'c'" in str(caught.value.where)
+
+
+SEQUENCES = {
+    "made": "s = SequenceConstruct(h) i = Constant<value = int64{0}>() e = SequenceAt(s, i)",
+    "split": "s = SplitToSequence<axis = 0>(h) e = ConcatFromSequence<axis = 0>(s)",
+    "optional": "s = Optional(h) e = OptionalGetElement(s)",
+    "carried": """s0 = SequenceConstruct(h)
+        n = Constant<value = int64{2}>() yes = Constant<value = bool{1}>()
+        s1 = Loop(n, yes, s0) <body = b (int64 i, bool c, seq(float[4, 8]) a)
+            => (bool d, seq(float[4, 8]) o) { d = Identity(c) o = SequenceInsert(a, h) }>
+        s = Identity(s1) i = Constant<value = int64{0}>() e = SequenceAt(s, i)""",
+}
+
+
+@pytest.mark.parametrize("body", SEQUENCES.values(), ids=SEQUENCES)
+def test_sequences_and_optional_values_are_no_tensors(body) -> None:
+    """Their types are inferred: few exporters state them."""
+    model = network(f"{HEADER} {{ h = MatMul(x, w) {body} y = MatMul(e, w) }}", W)
+    typed = typed_copy(model)
+    assert "s" not in {value.name for value in graph_values(typed) if is_float(value)}
+    result = lowered(f"h = MatMul(x, w) {body} y = MatMul(e, w)", "h", "y")
+    assert types(result)["h"] == "FLOAT16"
 
 
 def test_half_inside_a_body_is_refused() -> None:
