@@ -72,17 +72,27 @@ class Calibration:
 
     @property
     def rangeless(self) -> frozenset[str]:
-        """Tensors that are zero on every sample: no scale could be told for them."""
+        """Tensors without a range, see `why_rangeless`: no scale could be told for them."""
         return frozenset(name for name, seen in self.tensors.items() if not seen.has_range)
+
+    def why_rangeless(self, tensor: str) -> tuple[str, str]:
+        """Return why a tensor has no range, and the remedy."""
+        if self.tensors[tensor].bad and not self.tensors[tensor].count:
+            return (
+                "NaN or infinite everywhere on every sample",
+                "repair the network, or give samples on which it is finite",
+            )
+        return "zero on every sample", "give samples on which it isn't zero"
 
     @property
     def findings(self) -> list[str]:
         """What a person should look at, worst first."""
         found = [f"sample {name}: left out: {reason}" for name, reason in self.skipped.items()]
         found += [
-            f"tensor {name!r}: zero on every sample, so it has no range, and what reads it stays "
-            "in float; give samples on which it isn't zero"
+            f"tensor {name!r}: {why}, so it has no range, and what reads it stays in float; "
+            f"{remedy}"
             for name in sorted(self.rangeless if self.quantises else ())
+            for why, remedy in [self.why_rangeless(name)]
         ]
         for name, seen in self.tensors.items():
             if seen.bad:

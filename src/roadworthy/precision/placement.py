@@ -52,7 +52,7 @@ ATTENTION = "both factors are activations (attention): one scale for all heads i
 VARIABLE = "its weights aren't constants of the graph"
 BETWEEN = "not between INT8 operators: INT8 would only add conversions"
 NONFINITE = "its weights aren't all finite"
-NO_RANGE = "zero on every sample: no range"
+NO_RANGE = "zero, or not finite, on every sample: no range"
 ISLAND = "float island: {0}"
 
 

@@ -288,7 +288,7 @@ def quantize(
 
     Raises:
         UsageError: an unknown method.
-        InputError: all that would be quantised is zero on every sample.
+        InputError: all that would be quantised is zero, or not finite, on every sample.
     """
     calibration = replace(calibration, wild=parts.wild, data_set=parts.data_set)
     placing = _Placer(model, dialect, calibration, islands or {})
@@ -344,11 +344,13 @@ class _Placer:
     def _place(self, islands: Mapping[str, str]) -> Placement:
         found = place(self._model, self._dialect, islands, self._calibration.rangeless)
         if self._calibration.rangeless and not found.activations:
+            tensor = min(self._calibration.rangeless)
+            why, remedy = self._calibration.why_rangeless(tensor)
             raise InputError(
-                "nothing in this network would run in INT8: what would be quantised is zero on "
-                f"every sample, as tensor {min(self._calibration.rangeless)!r}",
+                f"nothing in this network would run in INT8: what would be quantised is {why}, "
+                f"as tensor {tensor!r}",
                 where="--samples",
-                remedy="give samples on which it isn't zero",
+                remedy=remedy,
             )
         return found
 

@@ -283,6 +283,12 @@ class TestZeroOnEverySample:
         with pytest.raises(InputError, match="zero on every sample, as tensor"):
             made(named(network(LABELLED, WEIGHTS)), zeros)
 
+    def test_where_nothing_is_finite_it_says_that(self) -> None:
+        broken = WEIGHTS | {"v": np.full((16, 16), np.nan, np.float32)}
+        model = named(network(LABELLED.replace("(x, w)", "(x, v)"), broken))
+        with pytest.raises(InputError, match="NaN or infinite everywhere on every sample"):
+            made(model, images(4, 8, 16))
+
 
 @pytest.mark.parametrize("method", ["auto", *METHODS])
 def test_a_bias_far_above_what_is_read_costs_no_weights(method: str) -> None:
