@@ -12,6 +12,7 @@ from onnx_ir.passes import common
 from roadworthy.core.errors import InputError
 from roadworthy.core.signature import Array
 from roadworthy.graph.inner import subgraphs
+from roadworthy.graph.serial import without_weights
 
 FLOAT = ir.DataType.FLOAT
 
@@ -57,7 +58,7 @@ def _holders(model: ir.Model) -> list[tuple[ir.Value, ir.TypeProtocol]]:
     if not any(_may_hold(node.op_type) for node in _every_node(model)):
         return []
     try:
-        proto = onnx.shape_inference.infer_shapes(ir.to_proto(model))
+        proto = onnx.shape_inference.infer_shapes(without_weights(model)[0])
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
         return []  # then no other type is inferred either
     inferred = ir.from_proto(proto)
