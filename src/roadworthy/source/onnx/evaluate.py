@@ -19,6 +19,7 @@ from onnx.reference import ReferenceEvaluator
 
 from roadworthy.core.signature import Array
 from roadworthy.source.onnx.loops import Loop, Scan
+from roadworthy.source.onnx.padding import Conv, MaxPool
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
 def _evaluate(folder: Path) -> None:
     """Run once. Nothing is kept: the model is large in FP64, and may be the last one asked for."""
     model = onnx.load(folder / "model.onnx")
-    evaluator = ReferenceEvaluator(model, new_ops=[Loop, Scan])
+    evaluator = ReferenceEvaluator(model, new_ops=[Loop, Scan, Conv, MaxPool])
     with np.errstate(all="ignore"):
         answers = evaluator.run(None, read_arrays(folder / "feed.npz"))
     named = zip(evaluator.output_names, map(np.asarray, answers), strict=True)
