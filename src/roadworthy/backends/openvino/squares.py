@@ -1,7 +1,9 @@
 """A square matrix that is read as it is and transposed gets a copy for each way.
 
 OpenVINO (2026.4) on a CPU packs such weights once and takes them for both ways: its answers are
-wrong, with no word. Weights of other shapes can't be mistaken for their transposes.
+wrong, with no word. So it does with kernels that a Conv and a ConvTranspose share, which have input
+and output channels the other way round. Weights of other shapes can't be mistaken for their
+transposes.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
 
 
 def _squares(model: ir.Model) -> list[tuple[ir.Value, ir.TensorProtocol]]:
-    """Return the weights and constants whose last two axes are equal, but none that is given."""
+    """Return what is square, matrices or kernels by their channels, but nothing that is given."""
     return [
         (value, tensor)
         for graph in model.graphs()
@@ -53,7 +55,7 @@ def _squares(model: ir.Model) -> list[tuple[ir.Value, ir.TensorProtocol]]:
         if not value.is_graph_input()
         and (tensor := ir.convenience.get_const_tensor(value)) is not None
         and len(tensor.shape) >= 2
-        and tensor.shape[-1] == tensor.shape[-2]
+        and (tensor.shape[-1] == tensor.shape[-2] or tensor.shape[0] == tensor.shape[1])
     ]
 
 
@@ -67,4 +69,4 @@ def _turned(value: ir.Value) -> list[tuple[ir.Node, int]]:
 def _transposes(node: ir.Node, index: int) -> bool:
     if node.op_type == "Gemm" and index < len(_TRANSPOSES):
         return node.attributes.get_int(_TRANSPOSES[index], 0) != 0
-    return node.op_type == "Transpose"
+    return node.op_type == "Transpose" or (node.op_type == "ConvTranspose" and index == 1)

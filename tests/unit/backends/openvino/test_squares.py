@@ -39,6 +39,23 @@ def test_a_constant_is_a_weight_too_and_names_stay_apart() -> None:
         np.testing.assert_allclose(session.run({"x": X[:, :2]})["y"], X[:, :2] @ k @ k.T, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kernel", [(3, 3), (3,), (1, 3)], ids=str)
+def test_openvino_tells_a_convs_kernel_from_a_transposed_ones(kernel: tuple[int, ...]) -> None:
+    sizes = ", ".join("6" * len(kernel))
+    model = network(
+        f"g (float[1, 16, {sizes}] x) => (float[1, 16, {sizes}] y)"
+        " { a = Conv(x, w)  y = ConvTranspose(a, w) }",
+        {"w": normal(16, 16, *kernel, seed=1)},
+    )
+    x = normal(1, 16, *[6] * len(kernel))
+    signature, answers = signature_of(model), []
+    for name in ("onnxruntime", "openvino"):
+        engine = find(name).compile(model, signature, Target(name), PLAIN)
+        with engine.open() as session:
+            answers.append(session.run({"x": x})["y"])
+    np.testing.assert_allclose(answers[1], answers[0], rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("graph", "weights", "left"),
     [
