@@ -147,10 +147,12 @@ def _compare(
         for output, array in expected.items():
             difference, limit = _difference(array, answers[output], agree)
             if not difference <= limit:
+                apart = f"differ by {difference:.3g} (limit {limit:.0e})"
+                if array.shape != answers[output].shape:
+                    apart = "give arrays of other shapes"
                 raise OraclesDisagreeError(
                     f"two trusted implementations contradict each other on output {output!r}: "
-                    f"{judge.name} and {other.name} differ by {difference:.3g} "
-                    f"(limit {limit:.0e}); "
+                    f"{judge.name} and {other.name} {apart}; "
                     f"{_summary(array)} against {_summary(answers[output])}",
                     where=f"sample {name}",
                     remedy="give trusted answers: --reference FILE.npz, or the source framework",
