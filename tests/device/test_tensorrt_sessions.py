@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roadworthy.backends.tensorrt import compiler
 from roadworthy.core.errors import InputError
 from tests import models
 from tests.device import networks
@@ -17,6 +18,22 @@ from tests.device.judged import FP32, build, difference
 from tests.device.place import TARGET
 
 pytestmark = [pytest.mark.device, pytest.mark.usefixtures("own_cache")]
+
+
+def told_right(script, engine, folder):
+    """Run a script of this folder in the process that has TensorRT; it ends with "right"."""
+    plan = folder / "engine.plan"
+    plan.write_bytes(engine.files["engine.plan"])
+    python = (TARGET.where or f"python={sys.executable}").removeprefix("python=")
+    source = Path(compiler.__file__).with_name("runtime")
+    done = subprocess.run(
+        [python, Path(__file__).with_name(script), source, plan],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout.strip().endswith("right"), done.stderr[-2000:]
 
 
 def test_times_and_layers_come_from_where_the_engine_is():
@@ -36,21 +53,8 @@ def test_times_and_layers_come_from_where_the_engine_is():
 @pytest.mark.parametrize("script", ["device_arrays.py", "device_threads.py"])
 def test_in_the_process_that_has_tensorrt(script, tmp_path):
     """Arrays that stay on the GPU; threads with a runner each. The scripts say more."""
-    from roadworthy.backends.tensorrt import compiler
-
     signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=32..64,w=32..64]")
-    plan = tmp_path / "engine.plan"
-    plan.write_bytes(build(models.convnet(), signature).files["engine.plan"])
-    python = (TARGET.where or f"python={sys.executable}").removeprefix("python=")
-    source = Path(compiler.__file__).with_name("runtime")
-    done = subprocess.run(
-        [python, Path(__file__).with_name(script), source, plan],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stdout.strip().endswith("right"), done.stderr[-2000:]
+    told_right(script, build(models.convnet(), signature), tmp_path)
 
 
 def test_threads_with_a_session_each():
@@ -111,22 +115,9 @@ def test_torchs_gpu_tensors_are_read_in_place():
 
 def test_many_feeds_overlap_in_the_process_that_has_tensorrt(tmp_path):
     """Against `run`, bit for bit; early ends, failures, two at once. The script says more."""
-    from roadworthy.backends.tensorrt import compiler
-
     model = networks.wide_convnet()
     signature = models.ranged(model, "image[batch=1..4,3,h=32..64,w=32..64]")
-    plan = tmp_path / "engine.plan"
-    plan.write_bytes(build(model, signature).files["engine.plan"])
-    python = (TARGET.where or f"python={sys.executable}").removeprefix("python=")
-    source = Path(compiler.__file__).with_name("runtime")
-    done = subprocess.run(
-        [python, Path(__file__).with_name("device_many.py"), source, plan],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stdout.strip().endswith("right"), done.stderr[-2000:]
+    told_right("device_many.py", build(model, signature), tmp_path)
 
 
 def test_many_feeds_through_sessions_are_run_s_answers():
