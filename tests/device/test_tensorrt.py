@@ -111,3 +111,9 @@ def test_a_model_with_open_axes_that_are_all_fixed_by_inputs():
     engine, _ = both(models.convnet(), [{"image": models.normal(2, 1, 32, 48)}], signature)
     with engine.open() as session, pytest.raises(InputError):
         session.run({"image": models.normal(1, 1, 32, 48)})
+
+
+def test_weights_beside_the_model_as_those_of_a_large_one_are(as_large):
+    as_large()
+    signature = models.ranged(models.convnet(), "image[batch=1..2,1,h=32..64,w=32..64]")
+    both(models.convnet(), [{"image": models.normal(2, 1, 64, 64)}], signature)
