@@ -232,8 +232,8 @@ SECTIONS = (
     Section(
         "quantisers_amx",
         "INT8 on a CPU with VNNI and AMX",
-        "The same on two cores of a GPU server while its other cores and the GPU were at work, so "
-        "the intervals are wide; fewer samples. `unet28` has the example's architecture at 512², "
+        "The same on two cores of a GPU server with other work on its other cores, so the intervals "
+        "are wide; fewer samples. `unet28` has the example's architecture at 512², "
         "5.9 M parameters and seeded weights. The others' files have the first and last layers in "
         "INT8 too; ours leaves them in float.",
         "python benchmarks/quantisers.py --networks unet28,unet,detr_small,yolo_small --short "

@@ -1,6 +1,6 @@
 """Conv and MaxPool with `auto_pad` by ONNX's definition, for its reference evaluator.
 
-Those of onnx 1.21 are wrong on these; each made right networks, as TensorFlow's exporter writes
+Those of onnx 1.21 are wrong on these; each made right networks, as some exporters write
 them, unjudgeable:
 
 1. Conv pads for VALID, which means none, as for SAME_UPPER.

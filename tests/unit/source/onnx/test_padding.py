@@ -102,7 +102,7 @@ def test_max_pool_gives_places_too() -> None:
 
 
 def test_the_oracle_computes_so() -> None:
-    """As TensorFlow's exporter writes it: such a network was refused, the oracles disagreed."""
+    """As some exporters write it: such a network was refused, the oracles disagreed."""
     model = network(
         "g (float[1, 1, 8, 8] x) => (float[1, 2, 3, 3] y) {"
         ' c = Conv<auto_pad = "VALID">(x, w)'
