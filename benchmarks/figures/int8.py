@@ -232,7 +232,7 @@ SECTIONS = (
     Section(
         "quantisers_amx",
         "INT8 on a CPU with VNNI and AMX",
-        "The same on two cores of a GPU server with other work on its other cores, so the intervals "
+        "The same on two cores of a GPU server, with other work on the others, so the intervals "
         "are wide; fewer samples. `unet28` has the example's architecture at 512², "
         "5.9 M parameters and seeded weights. The others' files have the first and last layers in "
         "INT8 too; ours leaves them in float.",

@@ -1,7 +1,7 @@
 """Conv and MaxPool with `auto_pad` by ONNX's definition, for its reference evaluator.
 
-Those of onnx 1.21 are wrong on these; each made right networks, as some exporters write
-them, unjudgeable:
+Those of onnx 1.21 are wrong on these; each made right networks, as some exporters write them,
+unjudgeable:
 
 1. Conv pads for VALID, which means none, as for SAME_UPPER.
 2. Conv pads a negative number of rows for SAME_UPPER and SAME_LOWER where the kernel is smaller
