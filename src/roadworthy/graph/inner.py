@@ -19,6 +19,13 @@ def inner_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     ]
 
 
+def every_node(model: ir.Model) -> Iterator[ir.Node]:
+    """Give all nodes of a model: of its graph and what is inside them, then of its functions."""
+    yield from model.graph.all_nodes()
+    for function in model.functions.values():
+        yield from function.all_nodes()
+
+
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
     """Give the graphs that an `onnx_ir` node holds itself, not those inside them."""
     import onnx_ir as ir

@@ -39,6 +39,19 @@ def is_large(model: ir.Model) -> bool:
     return weight_bytes(model) >= EXTERNAL_FROM_BYTES
 
 
+def too_large_for(tool: str, model: ir.Model) -> str | None:
+    """Return why a tool that takes a model as one message can't be given this one; None if it can.
+
+    Args:
+        tool: whose limit it is, for people.
+        model: what it would be given.
+    """
+    if not is_large(model):
+        return None
+    size = weight_bytes(model) / 1e9
+    return f"{size:.1f} GB of weights: {tool} takes a model of less than 2 GB"
+
+
 def to_files(model: ir.Model, name: str) -> dict[str, bytes]:
     """Serialise; the first file is the model, a second one holds the weights of a large model.
 

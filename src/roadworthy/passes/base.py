@@ -11,8 +11,6 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from roadworthy.graph.serial import is_large, weight_bytes
-
 
 class PassRefused(Exception):  # noqa: N818 - a refusal is an outcome, not an error of ours
     """A pass can't be applied to this model; the message is the reason."""
@@ -26,18 +24,3 @@ class Pass(ir.passes.FunctionalPass):
     @abc.abstractmethod
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Transform. Raises `PassRefused` with the reason where it can't."""
-
-
-def refuse_large(model: ir.Model, tool: str) -> None:
-    """Refuse a model that a tool which takes it as one protobuf message can't be given.
-
-    Args:
-        model: what the pass is to be applied to.
-        tool: whose limit it is, for people.
-
-    Raises:
-        PassRefused: the model has too many weights.
-    """
-    if is_large(model):
-        size = weight_bytes(model) / 1e9
-        raise PassRefused(f"{size:.1f} GB of weights: {tool} takes a model of less than 2 GB")

@@ -14,7 +14,8 @@ from importlib.abc import MetaPathFinder
 
 import onnx_ir as ir
 
-from roadworthy.passes.base import Pass, PassRefused, refuse_large
+from roadworthy.graph.serial import too_large_for
+from roadworthy.passes.base import Pass, PassRefused
 
 
 class Simplify(Pass):
@@ -24,7 +25,8 @@ class Simplify(Pass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Return what onnxsim makes of the model."""
-        refuse_large(model, "onnxsim")
+        if why := too_large_for("onnxsim", model):
+            raise PassRefused(why)
         with _without_torch():
             import onnxsim
 

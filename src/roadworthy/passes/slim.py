@@ -6,7 +6,8 @@ import importlib.util
 
 import onnx_ir as ir
 
-from roadworthy.passes.base import Pass, PassRefused, refuse_large
+from roadworthy.graph.serial import too_large_for
+from roadworthy.passes.base import Pass, PassRefused
 
 
 class Slim(Pass):
@@ -18,7 +19,8 @@ class Slim(Pass):
         """Return what OnnxSlim makes of the model."""
         if importlib.util.find_spec("onnxslim") is None:
             raise PassRefused('not installed: pip install "roadworthy[slim]"')
-        refuse_large(model, "OnnxSlim")
+        if why := too_large_for("OnnxSlim", model):
+            raise PassRefused(why)
         import onnxslim
 
         try:

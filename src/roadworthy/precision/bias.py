@@ -13,28 +13,25 @@ the example UNet from 37 dB to 24.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roadworthy.backends.place import Here
-from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Array, Feed
 from roadworthy.graph.serial import to_files
-from roadworthy.precision.calibrate import unfit
+from roadworthy.precision.calibrate import spread, unfit
 from roadworthy.precision.dialect import COMPUTE
 from roadworthy.precision.lower import rounded
 from roadworthy.precision.operands import channel_axis
 from roadworthy.precision.placement import Placement
 from roadworthy.precision.plan import Correction, PrecisionPlan
 from roadworthy.precision.scales import weight_array
-from roadworthy.precision.segments import RUNTIME
+from roadworthy.precision.segments import open_session
 from roadworthy.precision.typed import fresh, is_float, opset_of, value_names
 
 if TYPE_CHECKING:
@@ -76,10 +73,11 @@ def corrections(
         return ()
     means: dict[str, list[Array]] = {name: [] for name in twins.shifts}
     files = to_files(twins.model, "twins.onnx")
-    spec = {"threads": threads or usable_cpus(), "optimise": True, "arena": False}
-    with closing(Here(RUNTIME).open(files, spec)) as runner:
+    with closing(open_session(files, threads)) as runner:
         del files
-        for index, feed in enumerate(_spread(samples, count := enough(samples[0]))):
+        step = -(-len(samples) // (count := enough(samples[0])))
+        # Calibration leaves out, and names, what is unfit; the next one is taken instead.
+        for index, feed in enumerate(spread(samples, step, lambda feed: not unfit(feed))):
             progress("correct biases", index / count)
             for name, values in runner.run(dict(feed)).items():
                 means[name].append(values.astype(np.float64))
@@ -95,16 +93,6 @@ def enough(feed: Feed) -> int:
     """Return how many samples like this one tell a mean over all positions."""
     values = max(1, sum(array.size for array in feed.values()))
     return min(MOST_SAMPLES, max(FEWEST_SAMPLES, math.ceil(ENOUGH_VALUES / values)))
-
-
-def _spread(samples: Samples, count: int) -> Iterator[Feed]:
-    """Yield samples from all over, `count` at most, loaded one at a time.
-
-    Calibration leaves out, and names, what is unfit; the next one is taken instead.
-    """
-    step = -(-len(samples) // count)
-    for first in range(0, len(samples), step):
-        yield from islice((f for f in samples[first : first + step] if not unfit(f)), 1)
 
 
 def _mean(rows: Sequence[Array]) -> Array:

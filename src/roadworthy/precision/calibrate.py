@@ -8,12 +8,13 @@ size gives the same histograms too, as far as ONNX Runtime computes the same val
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from roadworthy.precision.unfinished import Unfinished, begun
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+_T = TypeVar("_T")
 # Unfinished work is written this often.
 _SAVE_SECONDS = 30.0
 _MOST_FINDINGS = 20
@@ -281,6 +283,12 @@ class _Watched(Closing):
     def _observe(self, shown: Mapping[str, Array], sample: str) -> None:
         for name, values in shown.items():
             self._tensors[name].add(values, sample)
+
+
+def spread(items: Sequence[_T], step: int, fits: Callable[[_T], bool]) -> Iterator[_T]:
+    """Yield from every `step` items in a row the first that fits: some from all over."""
+    for first in range(0, len(items), step):
+        yield from islice(filter(fits, items[first : first + step]), 1)
 
 
 def unfit(feed: Feed) -> str | None:

@@ -12,7 +12,7 @@ from roadworthy.core.progress import Progress
 from roadworthy.core.samples import Sample, Samples
 from roadworthy.core.signature import Answers, Signature
 from roadworthy.precision.bias import any_to_correct, corrections, enough
-from roadworthy.precision.calibrate import Calibration, calibrate, unfit
+from roadworthy.precision.calibrate import Calibration, calibrate, spread, unfit
 from roadworthy.precision.dialect import Dialect
 from roadworthy.precision.lower import lower
 from roadworthy.precision.methods import METHODS
@@ -237,9 +237,7 @@ def split(samples: Samples, most: int = _MOST_HELD_BACK) -> Split:
     # Of few samples every fourth: one alone would be no judge.
     step = _HELD_BACK_EVERY if len(samples) >= _FEW_SAMPLES else _HELD_BACK_EVERY // 2
     step = max(step, -(-len(samples) // most))
-    chosen = range(step // 2, len(samples), step)
-    nearest = (next(filter(judges, range(first, len(samples))[:step]), None) for first in chosen)
-    held = {index for index in nearest if index is not None}
+    held = set(spread(range(step // 2, len(samples)), step, judges))
     if not held:
         # None is usable: calibration says so, sample by sample.
         return Split(samples, samples, (), wild, whole)

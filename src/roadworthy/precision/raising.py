@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from roadworthy.core.samples import Samples
 from roadworthy.core.signature import Signature
-from roadworthy.graph.serial import is_large, weight_bytes
+from roadworthy.graph.serial import too_large_for
 from roadworthy.precision.scoring import literal_answers
 from roadworthy.precision.typed import check, opset_of, value_names
 
@@ -66,9 +66,8 @@ def _converted(model: ir.Model) -> tuple[ir.Model, str]:
 
     if model.functions:
         return model, "ONNX's version converter knows no functions"
-    if is_large(model):
-        size = weight_bytes(model) / 1e9
-        return model, f"ONNX's version converter takes less than 2 GB of weights, not {size:.1f} GB"
+    if why := too_large_for("ONNX's version converter", model):
+        return model, why
     try:
         proto = version_converter.convert_version(ir.to_proto(model), _ADDITIVE)
     except (

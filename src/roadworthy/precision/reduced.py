@@ -18,13 +18,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from roadworthy.backends.base import Runner
-from roadworthy.backends.place import Here
 from roadworthy.core.closing import Closing
-from roadworthy.core.cpus import usable_cpus
 from roadworthy.core.errors import CompileError, RunError
 from roadworthy.core.signature import Array, Feed
 from roadworthy.graph.serial import files_with, without_weights
-from roadworthy.precision.segments import RUNTIME
+from roadworthy.precision.segments import open_session
 from roadworthy.precision.typed import fresh, opset_of, value_names
 
 if TYPE_CHECKING:
@@ -82,7 +80,7 @@ class ReducedNetwork(Closing):
         self._model, self._asked = _with_reductions(
             light, opset_of(model), value_names(model), axes
         )
-        self._spec = {"threads": threads or usable_cpus(), "optimise": True, "arena": False}
+        self._threads = threads
         self._stack = ExitStack()
         self._runner: Runner | None = None
 
@@ -92,7 +90,7 @@ class ReducedNetwork(Closing):
         # The session has its weights: once is enough.
         self._model.Clear()
         self._weights.clear()
-        self._runner = Here(RUNTIME).open(files, self._spec)
+        self._runner = open_session(files, self._threads)
         self._stack.callback(self._runner.close)
         return self
 

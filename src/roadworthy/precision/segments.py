@@ -63,21 +63,19 @@ class SegmentedNetwork(Closing):
             threads: of one inference.
         """
         self._tensors = frozenset(tensors)
-        self._threads = threads or usable_cpus()
+        self._threads = threads
         self._segments = cut(model, self._tensors)
         self._runners: list[Runner] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        spec = {"threads": self._threads, "optimise": True, "spinning": False, "arena": False}
-        place = Here(RUNTIME)
         try:
             for segment in self._segments:
                 files = files_with(segment.model, segment.weights, "segment.onnx")
                 # The session has its weights: once is enough.
                 segment.model.Clear()
                 segment.weights.clear()
-                runner = place.open(files, spec)
+                runner = open_session(files, self._threads, spinning=False)
                 del files
                 self._stack.callback(runner.close)
                 self._runners.append(runner)
@@ -111,6 +109,23 @@ class SegmentedNetwork(Closing):
 
     def _shown(self, values: Feed) -> dict[str, Array]:
         return {name: array for name, array in values.items() if name in self._tensors}
+
+
+def open_session(
+    files: Mapping[str, bytes], threads: int | None, *, spinning: bool = True
+) -> Runner:
+    """Open a model in ONNX Runtime, in this process; it gives its memory back after each run.
+
+    Args:
+        files: as of `to_files`.
+        threads: of one inference; None takes what this process may use.
+        spinning: see `CompileOptions`.
+
+    Raises:
+        CompileError: ONNX Runtime refuses it.
+    """
+    spec = {"threads": threads or usable_cpus(), "optimise": True, "spinning": spinning}
+    return Here(RUNTIME).open(files, {**spec, "arena": False})
 
 
 def cut(model: ir.Model, tensors: frozenset[str]) -> list[Segment]:

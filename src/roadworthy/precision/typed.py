@@ -11,7 +11,7 @@ from onnx_ir.passes import common
 
 from roadworthy.core.errors import InputError
 from roadworthy.core.signature import Array
-from roadworthy.graph.inner import subgraphs
+from roadworthy.graph.inner import every_node, subgraphs
 from roadworthy.graph.serial import without_weights
 
 FLOAT = ir.DataType.FLOAT
@@ -55,7 +55,7 @@ def _holders(model: ir.Model) -> list[tuple[ir.Value, ir.TypeProtocol]]:
 
     `onnx_ir` makes tensors of those that the model states no type for.
     """
-    if not any(_may_hold(node.op_type) for node in _every_node(model)):
+    if not any(_may_hold(node.op_type) for node in every_node(model)):
         return []
     try:
         proto = onnx.shape_inference.infer_shapes(without_weights(model)[0])
@@ -72,13 +72,6 @@ def _holders(model: ir.Model) -> list[tuple[ir.Value, ir.TypeProtocol]]:
         values = ir.convenience.create_value_mapping(ours)
         found += [(values[name], held) for name, held in types.items() if name in values]
     return found
-
-
-def _every_node(model: ir.Model) -> Iterator[ir.Node]:
-    """Give all nodes, those of functions too."""
-    yield from model.graph.all_nodes()
-    for function in model.functions.values():
-        yield from function.all_nodes()
 
 
 def _may_hold(operator: str) -> bool:

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from roadworthy.core.errors import InputError, UsageError
 from roadworthy.core.inputspec import InputSpec
 from roadworthy.core.signature import Axis, Dim, Signature, TensorSpec
-from roadworthy.graph.inner import inner_graphs
+from roadworthy.graph.inner import every_node, inner_graphs
 from roadworthy.graph.signature import check_tensors_only
 
 # The highest that the pinned ONNX Runtime reads; onnx 1.22 writes 14 by default.
@@ -122,8 +122,7 @@ def _name_apart(model: ir.Model) -> None:
 
     The first keeps its name, and so does every node that has one of its own or none.
     """
-    nodes = [*model.graph.all_nodes()]
-    nodes += [node for function in model.functions.values() for node in function.all_nodes()]
+    nodes = list(every_node(model))
     taken = {node.name for node in nodes}
     numbers: dict[str, Iterator[int]] = {}
     for node in nodes:

@@ -24,18 +24,19 @@ from roadworthy.core.signature import Array
 class Conv(_Conv):
     """Cases 1 and 2."""
 
-    def _run(self, x: Array, w: Array, *bias: Array, **stated: Any) -> Any:  # type: ignore[override]
-        told = _padded(x, stated["kernel_shape"] or w.shape[2:], stated)
-        return super()._run(x, w, *bias, **told)  # type: ignore[no-untyped-call]
+    def _run(self, *inputs: Any, **stated: Any) -> Any:
+        theirs: Any = super()
+        kernel = stated["kernel_shape"] or inputs[1].shape[2:]
+        return theirs._run(*inputs, **_padded(inputs[0], kernel, stated))
 
 
 class MaxPool(_MaxPool):
     """Case 3."""
 
-    def _run(self, x: Array, **stated: Any) -> Any:  # type: ignore[override]
-        told = _padded(x, stated["kernel_shape"], stated)
+    def _run(self, *inputs: Any, **stated: Any) -> Any:
+        theirs: Any = super()
         # The way of those with strides, which is right for padding that is stated.
-        return self._max_pool(x, **told)  # type: ignore[no-untyped-call]
+        return theirs._max_pool(*inputs, **_padded(inputs[0], stated["kernel_shape"], stated))
 
 
 def _padded(x: Array, kernel: Sequence[int], stated: dict[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,9 @@ from collections.abc import Iterable, Mapping
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from roadworthy.core.signature import Dim, Signature, TensorSpec
-from roadworthy.graph.serial import is_large
+from roadworthy.graph.checker import check_model
 
 IR_VERSION = 10
 """What ONNX Runtime 1.18 and TensorRT 10 read; opset 18 needs 8."""
@@ -172,11 +171,7 @@ def _dtype(spec: TensorSpec) -> str:
 
 def _check(model: ir.Model) -> None:
     try:
-        if is_large(model):
-            # The same without the weights, which protobuf can't hold.
-            common.CheckerPass(full_check=True)(model)
-        else:
-            onnx.checker.check_model(ir.to_proto(model), full_check=True)
+        check_model(model, full=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ExportFailure(f"the ONNX checker refuses it: {' '.join(lines[:3])}") from error
